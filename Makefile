@@ -1,0 +1,130 @@
+# What a newcomer, a developer and CI run. `make` alone lists the targets.
+# Every target brings what it needs into .venv from the locked lists in deploy/locks; nothing is written beside it.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS   += --no-print-directory
+
+PYTHON ?= $(or $(shell command -v python3.11),python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+LOCKS  := deploy/locks
+PIP     = $(BIN)/python -m pip --disable-pip-version-check
+
+# Options for one run: make test PYTEST="-k retry -x", make demo LAB="--rows 2000", make bench BENCH="--quick"
+PYTEST ?=
+LAB    ?=
+BENCH  ?=
+SOAK   ?=
+ENGINE ?= $(or $(shell command -v podman),docker)
+IMAGE  ?= sidegate:dev
+LOCK   ?=
+
+# Tests whose types are checked as well: those that are programs in their own right.
+TYPED_TESTS := -m tests.parts -p tests.bench -p tests.e2e -p tests.soak
+
+# There is no .gitignore at the top: every cache lives inside .venv.
+CACHE := $(CURDIR)/$(VENV)/cache
+export PYTHONPYCACHEPREFIX          := $(CACHE)/pycache
+export MYPY_CACHE_DIR               := $(CACHE)/mypy
+export RUFF_CACHE_DIR               := $(CACHE)/ruff
+export HYPOTHESIS_STORAGE_DIRECTORY := $(CACHE)/hypothesis
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint lint-format lint-style lint-types lint-imports format bench soak pull lock image image-check clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.runtime  ## the fragile upstream and eight pods, direct against through sidecars
+	@$(BIN)/sidegate lab $(LAB)
+
+test: $(VENV)/.dev parts-test  ## every test but the soak and the bench
+	@$(BIN)/python -m pytest -m "not soak" $(PYTEST)
+
+lint: lint-format lint-style lint-types lint-imports  ## format, style, types, and who may import whom
+lint-format: $(VENV)/.dev
+	@$(BIN)/ruff format --check proxy tests
+lint-style: $(VENV)/.dev
+	@$(BIN)/ruff check proxy tests
+lint-types: $(VENV)/.dev
+	@$(BIN)/mypy
+	@$(BIN)/mypy $(TYPED_TESTS)
+lint-imports: $(VENV)/.dev
+	@$(BIN)/lint-imports --no-cache
+
+format: $(VENV)/.dev  ## put the code into shape
+	@$(BIN)/ruff format proxy tests
+	@$(BIN)/ruff check --fix proxy tests
+
+bench: $(VENV)/.runtime $(VENV)/.bench parts-bench  ## CPU per call, latency and memory against nginx, HAProxy and Envoy
+	@$(BIN)/python -m tests.bench $(BENCH)
+
+soak: $(VENV)/.dev parts-test  ## a million calls through one sidecar, and every row of Datasette; minutes
+	@$(BIN)/python -m pytest -m soak -s tests/soak tests/e2e $(SOAK)
+
+pull: $(VENV)/.dev  ## a million rows from Datasette through eight sidecars and a layer of faults
+	@$(BIN)/python -m pytest -m soak -s tests/e2e/test_datasette.py $(SOAK)
+
+lock: $(VENV)/.lock  ## remake deploy/locks from pyproject.toml; LOCK=--upgrade takes the newest releases
+	@for list in "dev --extra dev --build-deps-for editable --build-deps-for wheel" \
+	             "build -c $(LOCKS)/dev.txt --only-build-deps --build-deps-for editable --build-deps-for wheel" \
+	             "runtime -c $(LOCKS)/dev.txt" \
+	             "bench -c $(LOCKS)/dev.txt --extra bench"; do \
+	  set -- $$list; name=$$1; shift; echo "locking $$name"; \
+	  $(VENV)/lock/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
+	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
+	    $(LOCK) "$$@" -o $(LOCKS)/$$name.txt pyproject.toml; \
+	done
+
+image:  ## build the container image with podman or docker
+	@$(ENGINE) build -t $(IMAGE) .
+
+image-check: image  ## the image serves as a plain user on a read-only root, and leaves with code 0 on SIGTERM
+	@tests/e2e/image_check.sh $(ENGINE) $(IMAGE)
+
+clean:  ## take .venv and its caches away
+	@rm -rf $(VENV)
+
+# --- what the targets stand on -------------------------------------------------------------------------------------
+
+# Debian ships Python without venv's ensurepip; root may bring it, anyone else is told.
+$(VENV)/pyvenv.cfg:
+	@if ! $(PYTHON) -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing from Debian: python3.11 python3.11-venv"; \
+	    export DEBIAN_FRONTEND=noninteractive; apt-get -qq update </dev/null >/dev/null; \
+	    apt-get -qq install -y --no-install-recommends python3.11 python3.11-venv ca-certificates </dev/null >/dev/null; \
+	  else echo "missing: Python 3.11 with venv (Debian: python3.11-venv)"; exit 1; fi; \
+	fi
+	@$(PYTHON) -m venv $(VENV)
+
+define into_venv
+	@echo '*' > $(VENV)/.gitignore
+	@echo "installing $(1) into $(VENV)"
+	@$(PIP) install -qq --require-hashes $(foreach list,$(1),-r $(LOCKS)/$(list).txt) </dev/null
+endef
+
+$(VENV)/.runtime: $(VENV)/pyvenv.cfg $(LOCKS)/runtime.txt $(LOCKS)/build.txt pyproject.toml
+	$(call into_venv,runtime build)
+	@$(PIP) install -qq --no-deps --no-build-isolation -e . </dev/null
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/pyvenv.cfg $(LOCKS)/dev.txt pyproject.toml
+	$(call into_venv,dev)
+	@$(PIP) install -qq --no-deps --no-build-isolation -e . </dev/null
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/pyvenv.cfg $(LOCKS)/bench.txt
+	$(call into_venv,bench)
+	@touch $@
+
+$(VENV)/.lock: $(VENV)/pyvenv.cfg
+	@$(PYTHON) -m venv $(VENV)/lock
+	@$(VENV)/lock/bin/python -m pip install -qq 'pip-tools>=7.4,<8' </dev/null
+	@touch $@
+
+# Programs that pip cannot bring: from Debian for root, named for anyone else, an error where CI=true.
+.PHONY: parts-test parts-bench
+parts-test parts-bench: parts-%: $(VENV)/pyvenv.cfg
+	@$(BIN)/python tests/parts.py install $*

@@ -1,0 +1,353 @@
+"""One connection of the app: requests in, served one after the other by one coroutine.
+
+The transport's callbacks only note what happened and fire ``signal``; ``_serve`` decides. A close by the app, and an end of
+its sending side while no body is due, cancels the coroutine and with it whatever the call was waiting for: an app that closed
+its socket and one that only half-closed it look the same from here, and the first is what happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Protocol, cast
+
+from proxy.attempt.attempt import BodySource
+from proxy.base.deadlines import Deadlines
+from proxy.base.reasons import Reason
+from proxy.base.signal import Signal
+from proxy.exchange import Client, Exchange
+from proxy.respond.reply import LocalReply
+from proxy.wire.request_parser import Request, RequestParser
+
+_log = logging.getLogger("sidegate.accept")
+
+_NEVER = float("inf")
+_PIPELINE_LIMIT = 32
+_READ_AHEAD_BYTES = 256 << 10
+_LINGER_S = 2.0
+_LINGER_BYTES = 1 << 20
+
+
+class Listener(Protocol):
+    """Whoever keeps the connections."""
+
+    exchange: Exchange
+    deadlines: Deadlines
+    head_timeout_s: float
+    idle_s: float
+    max_head_bytes: int
+    max_headers: int
+    is_draining: bool
+
+    def connection_opened(self, connection: Downstream) -> bool:
+        """Note a new connection; whether it may stay."""
+
+    def connection_closed(self, connection: Downstream) -> None:
+        """Forget a connection."""
+
+    def request_refused(self, status: int, reason: Reason, detail: str) -> None:
+        """A request was refused before it was one."""
+
+    def monotonic(self) -> float:
+        """Seconds."""
+
+
+class Downstream(asyncio.Protocol):
+    """The app's connection, and what ``exchange`` knows as its Client."""
+
+    __slots__ = (
+        "_discarded_bytes",
+        "_has_ended",
+        "_is_closing",
+        "_is_lingering",
+        "_is_reading_paused",
+        "_listener",
+        "_loop",
+        "_parser",
+        "_read_ahead_bytes",
+        "_task",
+        "_transport",
+        "deadline",
+        "has_expired",
+        "is_busy",
+        "is_gone",
+        "is_write_paused",
+        "signal",
+    )
+
+    _transport: asyncio.Transport
+
+    def __init__(self, listener: Listener, loop: asyncio.AbstractEventLoop) -> None:
+        self._listener = listener
+        self._loop = loop
+        self._parser = RequestParser(max_head_bytes=listener.max_head_bytes, max_headers=listener.max_headers)
+        self._task: asyncio.Task[None] | None = None
+        self._read_ahead_bytes = _READ_AHEAD_BYTES
+        self._is_reading_paused = False
+        self._is_closing = False
+        self._is_lingering = False
+        self._has_ended = False
+        self._discarded_bytes = 0
+        self.signal = Signal(loop)
+        self.deadline = _NEVER
+        self.has_expired = False
+        self.is_busy = False
+        self.is_gone = False
+        self.is_write_paused = False
+
+    # asyncio's callbacks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
+        if not self._listener.connection_opened(self):
+            self.is_gone = True
+            self._transport.abort()
+            return
+        self.deadline = self._listener.monotonic() + self._listener.idle_s
+        self._listener.deadlines.add(self)
+        self._task = self._loop.create_task(self._serve())
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_lingering:
+            self._discarded_bytes += len(data)
+            if self._discarded_bytes > _LINGER_BYTES:
+                self._transport.abort()
+            return
+        parser = self._parser
+        parser.feed(data)
+        if len(parser.ready) > _PIPELINE_LIMIT or parser.unread_bytes > self._read_ahead_bytes:
+            self._pause_reading()
+        self.signal.fire()
+
+    def eof_received(self) -> bool:
+        self._has_ended = True
+        if self.is_busy and self._task is not None:
+            self._task.cancel()
+        self.signal.fire()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_gone = True
+        self._listener.deadlines.discard(self)
+        self._listener.connection_closed(self)
+        if self._task is not None:
+            self._task.cancel()
+        self.signal.fire()
+
+    def pause_writing(self) -> None:
+        self.is_write_paused = True
+
+    def resume_writing(self) -> None:
+        self.is_write_paused = False
+        self.signal.fire()
+
+    def expire(self, now: float) -> None:
+        """The deadline passed (called by the sweep)."""
+        self.deadline = _NEVER
+        self.has_expired = True
+        if self._is_lingering:
+            self._transport.abort()
+        self.signal.fire()
+
+    # what exchange and respond need
+
+    def write(self, data: bytes) -> None:
+        """Send ``data``; nothing happens once the app is gone."""
+        if not self.is_gone:
+            self._transport.write(data)
+
+    def writelines(self, parts: list[bytes]) -> None:
+        """Send all parts."""
+        if not self.is_gone:
+            self._transport.writelines(parts)
+
+    def needs_close(self, request: Request) -> bool:
+        """Whether the connection ends with this request's answer.
+
+        It does when either side said so, when the app's bytes broke HTTP, and when a body is still on its way: reading on to
+        its end would be work for nothing, and the next request stands behind it.
+        """
+        return (
+            not request.facts.keep_alive
+            or not request.is_whole
+            or self._parser.failed is not None
+            or self._listener.is_draining
+        )
+
+    def break_off(self) -> None:
+        """Close so that an answer of unknown length cannot pass for whole."""
+        self._is_closing = True
+        if not self.is_gone:
+            self._transport.abort()
+
+    async def collect_body(self, request: Request, cap_bytes: int, idle_s: float) -> LocalReply | None:
+        """Wait until the body is whole or exceeds ``cap_bytes``; a reply where it never will."""
+        facts = request.facts
+        if facts.expects_continue and not request.is_whole and not request.waiting_bytes:
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if facts.content_length is not None and facts.content_length > cap_bytes:
+            return None
+        self._read_ahead_bytes = max(cap_bytes, _READ_AHEAD_BYTES)
+        seen = -1
+        while not request.is_whole and request.waiting_bytes <= cap_bytes:
+            failed = self._parser.failed
+            if failed is not None:
+                return LocalReply(failed.status, failed.reason, failed.detail)
+            if request.waiting_bytes != seen:
+                seen = request.waiting_bytes
+                self.deadline = self._listener.monotonic() + idle_s
+            if self.has_expired:
+                return LocalReply(408, Reason.BAD_REQUEST, f"no body byte came for {idle_s:g} s")
+            await self.signal.wait()
+        self.deadline = _NEVER
+        self._read_ahead_bytes = _READ_AHEAD_BYTES
+        return None
+
+    def body_source(self, request: Request) -> BodySource:
+        """Return the rest of a body as it arrives."""
+        return _StreamedBody(self, request)
+
+    def take_body(self, request: Request) -> list[bytes]:
+        """Return what has arrived of a body, and read on."""
+        parts = request.take_all()
+        self._resume_reading()
+        return parts
+
+    @property
+    def has_broken_http(self) -> bool:
+        """Whether the app's bytes stopped making sense."""
+        return self._parser.failed is not None
+
+    # the coroutine
+
+    async def _serve(self) -> None:
+        listener = self._listener
+        parser = self._parser
+        ready = parser.ready
+        try:
+            while True:
+                while not ready:
+                    if not self._may_wait():
+                        return
+                    await self.signal.wait()
+                if self._has_ended:
+                    self._close(lingering=False)
+                    return
+                request = ready.popleft()
+                self._resume_reading()
+                self.deadline = _NEVER
+                self.has_expired = False
+                self.is_busy = True
+                may_go_on = await listener.exchange.carry(request, self)
+                self.is_busy = False
+                if not may_go_on or self._is_closing:
+                    self._close(lingering=not request.is_whole or parser.failed is not None)
+                    return
+                self.deadline = listener.monotonic() + listener.idle_s
+                while self.is_write_paused and not self.is_gone and not self.has_expired:
+                    await self.signal.wait()
+        except asyncio.CancelledError:
+            self._close(lingering=False)
+            if not self.is_gone and not self._has_ended:
+                raise
+        except Exception:
+            _log.exception("a call failed inside the sidecar; its connection is closed")
+            self.break_off()
+        finally:
+            self.is_busy = False
+
+    def _may_wait(self) -> bool:
+        """Look at the connection between two requests; False once it has ended."""
+        parser = self._parser
+        failed = parser.failed
+        if failed is not None:
+            reply = LocalReply(failed.status, failed.reason, failed.detail)
+            self._listener.request_refused(failed.status, failed.reason, failed.detail)
+            self.write(reply.encode(b"", closes=True, answers_head=False))
+            self._close(lingering=True)
+            return False
+        if self.is_gone or self._has_ended or parser.is_closing:
+            self._close(lingering=False)
+            return False
+        if self.has_expired:
+            if parser.is_in_head:
+                detail = f"no whole request head within {self._listener.head_timeout_s:g} s"
+                self._listener.request_refused(408, Reason.BAD_REQUEST, detail)
+                self.write(
+                    LocalReply(408, Reason.BAD_REQUEST, detail).encode(b"", closes=True, answers_head=False)
+                )
+            self._close(lingering=False)
+            return False
+        if parser.is_in_head:
+            self.deadline = min(self.deadline, self._listener.monotonic() + self._listener.head_timeout_s)
+        return True
+
+    def _close(self, *, lingering: bool) -> None:
+        """Close after what was written; ``lingering`` reads on for a while, lest a reset overtake the answer.
+
+        RFC 9112 §9.6: closing with unread bytes in the socket makes the kernel send a reset, and the app may then never see
+        the answer that explains the close.
+        """
+        self._is_closing = True
+        if self.is_gone:
+            return
+        if lingering and not self._has_ended and self._transport.can_write_eof():
+            self._is_lingering = True
+            self.deadline = self._listener.monotonic() + _LINGER_S
+            self._resume_reading()
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+
+    def close_when_idle(self) -> None:
+        """Close unless a call is under way (draining)."""
+        if not self.is_busy and not self._parser.is_in_head and not self._parser.ready:
+            self._close(lingering=False)
+
+    def abort(self) -> None:
+        """Close at once."""
+        if not self.is_gone:
+            self._transport.abort()
+
+    def _pause_reading(self) -> None:
+        if not self._is_reading_paused and not self.is_gone:
+            self._is_reading_paused = True
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._is_reading_paused and not self.is_gone:
+            self._is_reading_paused = False
+            self._transport.resume_reading()
+
+    def __repr__(self) -> str:
+        state = "gone" if self.is_gone else "busy" if self.is_busy else "idle"
+        return f"<Downstream {state} {len(self._parser.ready)} requests ahead>"
+
+
+class _StreamedBody:
+    """A body too large to keep, on its way through."""
+
+    __slots__ = ("_connection", "_request")
+
+    def __init__(self, connection: Downstream, request: Request) -> None:
+        self._connection = connection
+        self._request = request
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the last byte is in."""
+        return self._request.is_whole
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the rest will never come."""
+        return self._connection.has_broken_http or self._connection.is_gone
+
+    def take(self) -> list[bytes]:
+        """Return what has arrived."""
+        return self._connection.take_body(self._request)
+
+
+def _check_client(connection: Downstream) -> Client:
+    """Downstream is what exchange expects (checked by mypy)."""
+    return connection

@@ -1,0 +1,1 @@
+"""Step 2: may it go now? Token bucket, concurrency limit, queue."""

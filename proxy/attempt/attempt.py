@@ -1,0 +1,335 @@
+"""One try: take a connection, send the request, wait for the answer. What happened stands in its AttemptOutcome.
+
+``run`` returns an answer or None; after either, and after a cancellation, ``finish`` must be called once: it gives the
+connection back or closes it. A failure is never raised out of here; its reason is in the outcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from proxy.attempt.pool import Pool
+from proxy.attempt.upstream import NEVER, UpstreamConnection
+from proxy.base.deadlines import Deadlines
+from proxy.base.errors import ConnectError
+from proxy.base.outcomes import AttemptOutcome
+from proxy.base.reasons import Reason
+from proxy.base.signal import Signal
+from proxy.wire.encode import LAST_CHUNK, chunk
+from proxy.wire.response import Response
+
+
+class BodySource(Protocol):
+    """A request body that is still arriving."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the last byte is in."""
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the rest will never come: the app broke HTTP, or stopped sending."""
+
+    def take(self) -> list[bytes]:
+        """Return the bytes that have arrived and let more come; [] when there are none now."""
+
+
+class OutgoingRequest:
+    """What goes to the upstream. ``body`` holds the bytes at hand, ``source`` the rest where it is still arriving."""
+
+    __slots__ = ("answers_head", "body", "head", "is_chunked", "source")
+
+    def __init__(self, head: bytes, *, answers_head: bool) -> None:
+        self.head = head
+        self.answers_head = answers_head
+        self.body: list[bytes] = []
+        self.source: BodySource | None = None
+        self.is_chunked = False
+
+
+class AttemptLimits:
+    """How long and how much one attempt may take; durations in seconds."""
+
+    __slots__ = ("body_idle_s", "connect_s", "response_head_s", "verify_bytes")
+
+    def __init__(
+        self, *, connect_s: float, response_head_s: float, body_idle_s: float, verify_bytes: int
+    ) -> None:
+        self.connect_s = connect_s
+        self.response_head_s = response_head_s
+        self.body_idle_s = body_idle_s
+        self.verify_bytes = verify_bytes
+
+
+class Attempt:
+    """One try at the upstream, and the reader of its answer's body where that streams."""
+
+    __slots__ = (
+        "_connection",
+        "_deadline",
+        "_deadlines",
+        "_head_at",
+        "_is_sent",
+        "_limits",
+        "_monotonic",
+        "_pool",
+        "_sent_at",
+        "_signal",
+        "outcome",
+    )
+
+    def __init__(
+        self,
+        pool: Pool,
+        deadlines: Deadlines,
+        signal: Signal,
+        outcome: AttemptOutcome,
+        limits: AttemptLimits,
+        *,
+        deadline: float,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._pool = pool
+        self._deadlines = deadlines
+        self._signal = signal
+        self.outcome = outcome
+        self._limits = limits
+        self._deadline = deadline
+        self._monotonic = monotonic
+        self._connection: UpstreamConnection | None = None
+        self._sent_at = 0.0
+        self._head_at = 0.0
+        self._is_sent = True
+
+    async def run(self, request: OutgoingRequest, *, fresh: bool = False) -> Response | None:
+        """Send ``request``, return its answer, whole or streaming; None when there is none worth the name."""
+        outcome = self.outcome
+        connection = None if fresh else self._pool.try_take(outcome.started_at)
+        if connection is None:
+            connection = await self._connect(fresh)
+            if connection is None:
+                return None
+        self._connection = connection
+        outcome.address = connection.address
+        outcome.reused = connection.uses > 0
+        outcome.uses = connection.uses
+        now = self._sent_at = self._monotonic()
+        outcome.age_s = now - connection.opened_at
+        outcome.idle_s = now - connection.idle_since
+        limits = self._limits
+        connection.call_deadline = self._deadline
+        connection.body_idle_s = limits.body_idle_s
+        connection.begin(
+            self._signal,
+            answers_head=request.answers_head,
+            wake_bytes=limits.verify_bytes,
+            deadline=min(now + limits.response_head_s, self._deadline),
+        )
+        self._deadlines.add(connection)
+        self._send(connection, request)
+        if request.source is not None:
+            self._is_sent = False
+            await self._send_rest(connection, request)
+            if outcome.reason is Reason.CLIENT_GONE:
+                return None
+        parser = connection.parser
+        while not (
+            parser.is_whole
+            or parser.error
+            or connection.is_lost
+            or connection.has_expired
+            or self._must_stream()
+        ):
+            await self._signal.wait()
+        return self._answer(connection)
+
+    async def _connect(self, fresh: bool) -> UpstreamConnection | None:
+        outcome = self.outcome
+        left_s = self._deadline - outcome.started_at
+        timeout_s = min(self._limits.connect_s, left_s)
+        try:
+            async with asyncio.timeout(left_s):
+                connection = await self._pool.take(max(timeout_s, 0.001), fresh=fresh)
+        except ConnectError as error:
+            outcome.reason = error.reason
+            outcome.error = error.detail
+            return None
+        except TimeoutError:
+            outcome.reason = Reason.DEADLINE
+            outcome.error = "no connection became free in time"
+            return None
+        if not connection.uses:
+            timings = connection.timings
+            outcome.dns_s, outcome.connect_s, outcome.tls_s = timings.dns_s, timings.connect_s, timings.tls_s
+        return connection
+
+    def _send(self, connection: UpstreamConnection, request: OutgoingRequest) -> None:
+        body = request.body
+        if not body:
+            connection.transport.write(request.head)
+            self.outcome.bytes_out = len(request.head)
+            return
+        if request.is_chunked:
+            body = [chunk(part) for part in body]
+        connection.transport.writelines([request.head, *body])
+        self.outcome.bytes_out = len(request.head) + sum(map(len, body))
+
+    async def _send_rest(self, connection: UpstreamConnection, request: OutgoingRequest) -> None:
+        """Pass the body on as it arrives, until its end or until the upstream has answered early."""
+        source = request.source
+        assert source is not None
+        while not self._is_over(connection):
+            if source.is_broken:
+                self.outcome.reason = Reason.CLIENT_GONE
+                self.outcome.error = "the request body broke off"
+                return
+            was_whole = source.is_whole
+            parts = source.take()
+            if parts:
+                if request.is_chunked:
+                    parts = [chunk(part) for part in parts]
+                connection.transport.writelines(parts)
+                self.outcome.bytes_out += sum(map(len, parts))
+                connection.deadline = min(self._monotonic() + self._limits.body_idle_s, self._deadline)
+            elif was_whole:
+                if request.is_chunked:
+                    connection.transport.write(LAST_CHUNK)
+                self._is_sent = True
+                connection.deadline = min(self._monotonic() + self._limits.response_head_s, self._deadline)
+                return
+            else:
+                await self._signal.wait()
+            while connection.is_write_paused and not self._is_over(connection):
+                await self._signal.wait()
+
+    def _is_over(self, connection: UpstreamConnection) -> bool:
+        parser = connection.parser
+        return bool(parser.has_head or parser.error or connection.is_lost or connection.has_expired)
+
+    def _must_stream(self) -> bool:
+        connection = self._connection
+        if connection is None or not connection.parser.has_head:
+            return False
+        parser = connection.parser
+        verify_bytes = self._limits.verify_bytes
+        facts = parser.facts
+        return parser.body_bytes > verify_bytes or (
+            facts is not None and (facts.content_length or 0) > verify_bytes
+        )
+
+    def _answer(self, connection: UpstreamConnection) -> Response | None:
+        parser = connection.parser
+        outcome = self.outcome
+        now = outcome.ended_at = self._monotonic()
+        outcome.bytes_in = parser.body_bytes
+        if parser.has_head and not parser.error:
+            outcome.status = parser.status
+            facts = parser.facts
+            assert facts is not None
+            if parser.is_whole:
+                outcome.head_s = now - self._sent_at
+                response = Response(parser.status, parser.phrase, facts, parser.chunks, None)
+                response.body_bytes = parser.body_bytes
+                return response
+            if not connection.is_lost and not connection.has_expired:
+                outcome.head_s = now - self._sent_at
+                self._head_at = now
+                return Response(parser.status, parser.phrase, facts, parser.take_chunks(), self)
+        self._blame(connection)
+        return None
+
+    def _blame(self, connection: UpstreamConnection) -> None:
+        """Say in the outcome why the answer did not come, or did not come whole."""
+        parser = connection.parser
+        outcome = self.outcome
+        if parser.error:
+            outcome.reason, outcome.error = Reason.BAD_RESPONSE, parser.error
+        elif connection.has_expired:
+            if self._monotonic() >= self._deadline:
+                outcome.reason = Reason.DEADLINE
+            else:
+                outcome.reason = Reason.BODY_TIMEOUT if parser.has_head else Reason.HEAD_TIMEOUT
+        elif connection.is_lost:
+            if parser.has_head:
+                outcome.reason = Reason.TRUNCATED
+                outcome.error = f"closed after {parser.body_bytes} body bytes"
+            elif connection.uses > 1 and not connection.has_answer_bytes:
+                outcome.reason = Reason.STALE_CONNECTION
+            else:
+                outcome.reason = Reason.RESET
+            outcome.error = connection.failure or outcome.error or "closed by the upstream"
+
+    # the body of an answer that streams
+
+    async def read(self) -> list[bytes]:
+        """Return the next body bytes, [] at the end, true or not."""
+        connection = self._connection
+        assert connection is not None
+        parser = connection.parser
+        connection.wake_bytes = -1
+        while True:
+            chunks = parser.take_chunks()
+            if chunks:
+                return chunks
+            if parser.is_whole or parser.error or connection.is_lost or connection.has_expired:
+                break
+            await self._signal.wait()
+        now = self.outcome.ended_at = self._monotonic()
+        self.outcome.bytes_in = parser.body_bytes
+        self.outcome.body_s = now - self._head_at
+        if not self.is_complete:
+            self._blame(connection)
+        return []
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the answer's last byte has arrived."""
+        connection = self._connection
+        return connection is not None and connection.parser.is_whole and not connection.parser.error
+
+    @property
+    def has_expired(self) -> bool:
+        """Whether the deadline passed."""
+        connection = self._connection
+        return connection is not None and connection.has_expired
+
+    def pause(self) -> None:
+        """Stop reading: the app is slower than the upstream."""
+        connection = self._connection
+        if connection is not None and not connection.is_lost:
+            connection.transport.pause_reading()
+            connection.deadline = self._deadline
+
+    def resume(self) -> None:
+        """Read on."""
+        connection = self._connection
+        if connection is not None and not connection.is_lost:
+            connection.transport.resume_reading()
+            connection.deadline = min(self._monotonic() + self._limits.body_idle_s, self._deadline)
+
+    def finish(self, why: str = "unread") -> None:
+        """Give the connection back if its answer is whole and it may be kept; close it otherwise, saying ``why``."""
+        outcome = self.outcome
+        if outcome.ended_at <= outcome.started_at:
+            outcome.ended_at = self._monotonic()
+        connection = self._connection
+        if connection is None:
+            return
+        self._connection = None
+        self._deadlines.discard(connection)
+        parser = connection.parser
+        facts = parser.facts
+        if (
+            parser.is_whole
+            and not parser.has_excess
+            and self._is_sent
+            and facts is not None
+            and facts.keep_alive
+            and not connection.is_lost
+        ):
+            self._pool.give_back(connection, outcome.ended_at)
+        else:
+            self._pool.discard(connection, "not reusable" if parser.is_whole else why)
+        connection.deadline = NEVER

@@ -1,0 +1,92 @@
+"""From a name to an open connection: DNS, TCP with happy eyeballs, TLS, each timed."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import aiohappyeyeballs
+
+from proxy.attempt.resolver import Resolver
+from proxy.attempt.tls import TlsFiles
+from proxy.base.errors import ConnectError
+from proxy.base.reasons import Reason
+
+_HAPPY_EYEBALLS_DELAY_S = 0.25  # RFC 8305 §5
+_KEEPALIVE_IDLE_S = 60  # below the idle timeouts of common NATs and load balancers
+
+
+@dataclass(slots=True)
+class Timings:
+    """How long each phase of making a connection took, in seconds; 0.0 for a phase there was not."""
+
+    dns_s: float = 0.0
+    connect_s: float = 0.0
+    tls_s: float = 0.0
+
+
+class Connector:
+    """Opens connections to the upstream."""
+
+    def __init__(
+        self,
+        resolver: Resolver,
+        *,
+        tls: TlsFiles | None,
+        server_name: str,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self.resolver = resolver
+        self._tls = tls
+        self._server_name = server_name
+        self._monotonic = monotonic
+
+    async def connect(self, protocol: asyncio.Protocol, timeout_s: float) -> Timings:
+        """Connect ``protocol``; return how long it took. ConnectError says in which phase it failed."""
+        timings = Timings()
+        phase = Reason.DNS_FAILED
+        try:
+            async with asyncio.timeout(timeout_s):
+                started = self._monotonic()
+                addresses = await self.resolver.addresses()
+                resolved = self._monotonic()
+                timings.dns_s = resolved - started
+                phase = Reason.CONNECT_FAILED
+                sock = await aiohappyeyeballs.start_connection(
+                    addresses, happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY_S, interleave=1
+                )
+                connected = self._monotonic()
+                timings.connect_s = connected - resolved
+                phase = Reason.TLS_FAILED if self._tls is not None else phase
+                await self._hand_over(sock, protocol, timeout_s)
+                if self._tls is not None:
+                    timings.tls_s = self._monotonic() - connected
+        except TimeoutError as error:
+            raise ConnectError(
+                Reason.CONNECT_TIMEOUT, f"no connection within {timeout_s:g} s ({phase.value.split('_')[0]})"
+            ) from error
+        except (ssl.SSLError, ssl.CertificateError) as error:
+            raise ConnectError(Reason.TLS_FAILED, str(error)) from error
+        except OSError as error:
+            raise ConnectError(phase, str(error) or type(error).__name__) from error
+        return timings
+
+    async def _hand_over(self, sock: socket.socket, protocol: asyncio.Protocol, timeout_s: float) -> None:
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_IDLE_S)
+            context = self._tls.context() if self._tls is not None else None
+            await asyncio.get_running_loop().create_connection(
+                lambda: protocol,
+                sock=sock,
+                ssl=context,
+                server_hostname=self._server_name if context is not None else None,
+                ssl_handshake_timeout=timeout_s if context is not None else None,
+            )
+        except BaseException:
+            sock.close()
+            raise

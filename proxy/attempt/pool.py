@@ -1,0 +1,182 @@
+"""Kept connections: the most recently used first, bounded, none handed out that is closed or has something to read.
+
+Every connection is in exactly one place: opening, busy, idle, or lost. ``open_count`` counts the first three.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from proxy.attempt.connect import Connector
+from proxy.attempt.upstream import UpstreamConnection
+
+
+class PoolObserver(Protocol):
+    """Hears of connections."""
+
+    def connection_opened(self, dns_s: float, connect_s: float, tls_s: float) -> None:
+        """One was made."""
+
+    def connection_closed(self, side: str, why: str, requests: int) -> None:
+        """One is gone; ``side`` is upstream or local, ``requests`` how many it carried."""
+
+
+class Pool:
+    """The connections to one upstream."""
+
+    def __init__(
+        self,
+        connector: Connector,
+        observer: PoolObserver,
+        *,
+        monotonic: Callable[[], float],
+        max_connections: int,
+        idle_s: float,
+        max_age_s: float,
+        max_head_bytes: int = 64 << 10,
+    ) -> None:
+        self._connector = connector
+        self._observer = observer
+        self._monotonic = monotonic
+        self._max_head_bytes = max_head_bytes
+        self.max_connections = max_connections
+        self.idle_s = idle_s
+        self.max_age_s = max_age_s
+        self.open_count = 0
+        self.opening = 0
+        self._idle: list[UpstreamConnection] = []
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._closing: dict[UpstreamConnection, tuple[str, str]] = {}
+
+    @property
+    def idle_count(self) -> int:
+        """Connections that wait for work."""
+        return len(self._idle)
+
+    def try_take(self, now: float) -> UpstreamConnection | None:
+        """Return the most recently used idle connection that is still good; None when there is none or others wait."""
+        return None if self._waiters else self._pop_idle(now)
+
+    def _pop_idle(self, now: float) -> UpstreamConnection | None:
+        idle = self._idle
+        while idle:
+            connection = idle.pop()
+            if connection.is_fresh_enough(now, self.idle_s, self.max_age_s):
+                return connection
+            self.discard(connection, "stale" if connection.is_lost else self._too_old(connection, now))
+        return None
+
+    async def take(self, timeout_s: float, *, fresh: bool = False) -> UpstreamConnection:
+        """Return a connection, opening one where none is idle; ``fresh`` never reuses. ConnectError when that fails.
+
+        Waits while ``max_connections`` are busy, in the order of arrival.
+        """
+        if self._waiters:
+            await self._wait_for_room()
+        while True:
+            connection = None if fresh else self._pop_idle(self._monotonic())
+            if connection is not None:
+                return connection
+            if self.open_count < self.max_connections:
+                return await self._open(timeout_s)
+            if fresh and self._idle:
+                self.discard(self._idle.pop(0), "replaced")
+                continue
+            await self._wait_for_room()
+
+    async def _wait_for_room(self) -> None:
+        room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(room)
+        try:
+            await room
+        except asyncio.CancelledError:
+            if room.done() and not room.cancelled():
+                self._wake_one()
+            raise
+
+    def _wake_one(self) -> None:
+        while self._waiters:
+            room = self._waiters.popleft()
+            if not room.done():
+                room.set_result(None)
+                return
+
+    async def _open(self, timeout_s: float) -> UpstreamConnection:
+        connection = UpstreamConnection(
+            monotonic=self._monotonic, on_lost=self._lost, max_head_bytes=self._max_head_bytes
+        )
+        self.open_count += 1
+        self.opening += 1
+        try:
+            timings = await self._connector.connect(connection, timeout_s)
+        except BaseException:
+            # A connection that was made and then cancelled counts itself out when it is lost.
+            if hasattr(connection, "transport") and not connection.is_lost:
+                self._closing[connection] = ("local", "cancelled")
+                connection.abort()
+            elif not hasattr(connection, "transport"):
+                self.open_count -= 1
+                self._wake_one()
+            raise
+        finally:
+            self.opening -= 1
+        connection.timings = timings
+        connection.opened_at = self._monotonic()
+        self._observer.connection_opened(timings.dns_s, timings.connect_s, timings.tls_s)
+        return connection
+
+    def give_back(self, connection: UpstreamConnection, now: float) -> None:
+        """Keep a connection whose exchange has ended cleanly."""
+        connection.end(now)
+        if connection.is_lost:
+            return
+        if self.open_count > self.max_connections:
+            self.discard(connection, "surplus")
+            return
+        self._idle.append(connection)
+        if self._waiters:
+            self._wake_one()
+
+    def discard(self, connection: UpstreamConnection, why: str) -> None:
+        """Close a connection that is of no further use."""
+        connection.signal = None
+        if not connection.is_lost and connection not in self._closing:
+            self._closing[connection] = ("local", why)
+            connection.abort()
+
+    def _lost(self, connection: UpstreamConnection) -> None:
+        side, why = self._closing.pop(connection, ("", ""))
+        if not side:
+            side = "upstream"
+            why = "idle" if connection.signal is None else "busy"
+            if connection in self._idle:
+                self._idle.remove(connection)
+        self.open_count -= 1
+        self._observer.connection_closed(side, why, connection.uses)
+        self._wake_one()
+
+    def _too_old(self, connection: UpstreamConnection, now: float) -> str:
+        if now - connection.opened_at > self.max_age_s:
+            return "age"
+        return "idle" if now - connection.idle_since > self.idle_s else "readable"
+
+    def sweep(self, now: float) -> None:
+        """Close what has been idle or alive for too long. Called now and then; ``try_take`` checks again."""
+        old = [
+            c for c in self._idle if now - c.idle_since > self.idle_s or now - c.opened_at > self.max_age_s
+        ]
+        for connection in old:
+            self._idle.remove(connection)
+            self.discard(connection, self._too_old(connection, now))
+
+    async def close(self) -> None:
+        """Close every idle connection and stop resolving."""
+        while self._idle:
+            self.discard(self._idle.pop(), "shutdown")
+        await self._connector.resolver.close()
+
+    def __repr__(self) -> str:
+        return f"<Pool {self.open_count} open, {len(self._idle)} idle, {len(self._waiters)} waiting for room>"

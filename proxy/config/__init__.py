@@ -1,0 +1,1 @@
+"""The settings: what each means, its unit, range, default and why; loading, reloading, JSON Schema."""

@@ -1,0 +1,153 @@
+"""From file, environment and flags to one ``Settings``: flags beat environment, environment beats file.
+
+Every error is collected before anything is said, each with its path and the rule it broke.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from proxy.config.settings import Settings
+
+ENVIRONMENT_PREFIX = "SIDEGATE_"
+_NOT_SETTINGS = frozenset({"SIDEGATE_CONFIG", "SIDEGATE_POD", "SIDEGATE_NAMESPACE", "SIDEGATE_NODE"})
+_SERVICE_LINK = re.compile(r".*_SERVICE_(HOST|PORT(_\w+)?)|.*_PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?")
+"""Variables Kubernetes sets in every pod when a Service is called sidegate or sidegate-something."""
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. ``problems`` holds one line per mistake."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class Sources:
+    """Where the configuration comes from; ``load`` reads it afresh each time, so that a reload sees what a start would."""
+
+    def __init__(
+        self, path: str | None, environment: Mapping[str, str], flags: Iterable[tuple[str, str]] = ()
+    ) -> None:
+        self.path = path
+        self._overrides = [
+            (name, _path_of_variable(name), text)
+            for name, text in sorted(environment.items())
+            if name.startswith(ENVIRONMENT_PREFIX)
+            and name not in _NOT_SETTINGS
+            and not _SERVICE_LINK.fullmatch(name)
+        ]
+        self._overrides += [(f"--set {key}", key.split("."), text) for key, text in flags]
+
+    def load(self) -> Settings:
+        """Return the settings; ConfigError with every problem found."""
+        problems: list[str] = []
+        tree = _read_file(self.path, problems) if self.path else {}
+        for origin, path, text in self._overrides:
+            _override(tree, origin, path, text, problems)
+        try:
+            settings = Settings.model_validate(tree)
+        except ValidationError as error:
+            raise ConfigError(problems + [_sentence(item) for item in error.errors()]) from error
+        if problems:
+            raise ConfigError(problems)
+        return settings
+
+
+def _path_of_variable(name: str) -> list[str]:
+    return name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+
+
+def _read_file(path: str, problems: list[str]) -> dict[str, Any]:
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        tree = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f"{path}: cannot be read: {error}")
+        return {}
+    except yaml.YAMLError as error:
+        problems.append(f"{path}: not YAML: {' '.join(str(error).split())}")
+        return {}
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        problems.append(f"{path}: expected a mapping of settings, got {type(tree).__name__}")
+        return {}
+    return tree
+
+
+def _override(tree: dict[str, Any], origin: str, path: list[str], text: str, problems: list[str]) -> None:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    node = tree
+    for key in path[:-1]:
+        below = node.get(key)
+        if below is None:
+            below = node[key] = {}
+        if not isinstance(below, dict):
+            problems.append(f"{origin}: {key} is not a section")
+            return
+        node = below
+    if not all(path):
+        problems.append(f"{origin}: expected a path such as limits.rate")
+        return
+    node[path[-1]] = value
+
+
+def _sentence(item: Any) -> str:
+    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in _real_steps(item["loc"]))
+    path = path.lstrip(".") or "configuration"
+    if item["type"] == "extra_forbidden":
+        return f"{path}: unknown key{_suggestion(item['loc'])}"
+    if item["type"] == "missing":
+        return f"{path}: required"
+    message = item["msg"].removeprefix("Value error, ")
+    value = item.get("input")
+    if isinstance(value, str | int | float | bool):
+        message += f" (got {value!r})"
+    return f"{path}: {message}"
+
+
+def _real_steps(location: tuple[Any, ...]) -> list[Any]:
+    """Drop the names pydantic gives to the arms of a union; they are no part of the file."""
+    steps = list(location)
+    if len(steps) > 1 and isinstance(steps[-1], str) and isinstance(steps[-2], int):
+        names = {"int", "str", "bool", "constrained-int"}
+        if steps[-1] in names or steps[-1].startswith("literal["):
+            steps.pop()
+    return steps
+
+
+def _suggestion(location: tuple[Any, ...]) -> str:
+    known = _keys_at(location[:-1])
+    near = difflib.get_close_matches(str(location[-1]), known, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(known)}" if known else ""
+
+
+def _keys_at(steps: tuple[Any, ...]) -> list[str]:
+    model: type[BaseModel] | None = Settings
+    for step in steps:
+        if isinstance(step, int) or model is None:
+            continue
+        field = model.model_fields.get(step)
+        model = _model_of(field.annotation) if field is not None else None
+    return list(model.model_fields) if model is not None else []
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _model_of(inner)
+        if found is not None:
+            return found
+    return None

@@ -1,0 +1,383 @@
+"""Every setting, with its meaning, unit, range, default and the reason for the default.
+
+The docstring under a field is its description in the JSON Schema and in the chart's values.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from proxy.config.units import Duration, Size
+
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\s]+):(\d{1,5})")
+
+Positive = Annotated[Duration, Field(gt=0)]
+
+
+def _check_address(value: str) -> str:
+    match = _ADDRESS.fullmatch(value)
+    if match is None or int(match[2]) > 65535:
+        raise ValueError("HOST:PORT, the port from 0 to 65535; :0 picks a free one")
+    return value
+
+
+Address = Annotated[str, AfterValidator(_check_address)]
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Return host and port of a checked ``HOST:PORT``, an IPv6 host without its brackets."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class Tls(_Section):
+    """How the upstream is verified and what it is shown. Files are read again when they change."""
+
+    ca_file: str | None = None
+    """PEM bundle of authorities to trust instead of the system's."""
+    client_cert_file: str | None = None
+    """PEM certificate chain shown to the upstream; needs client_key_file."""
+    client_key_file: str | None = None
+    """PEM private key of client_cert_file."""
+    server_name: str | None = None
+    """Name sent as SNI and verified instead of the URL's host."""
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Tls:
+        if (self.client_cert_file is None) != (self.client_key_file is None):
+            raise ValueError("client_cert_file and client_key_file go together")
+        return self
+
+
+class Dns(_Section):
+    """Bounds on how long an answer is used before the name is asked again."""
+
+    min_ttl: Positive = 5.0
+    """Shortest time an answer is used, whatever its TTL: a TTL of 0 must not mean a query per connection."""
+    max_ttl: Positive = 300.0
+    """Longest time an answer is used, whatever its TTL."""
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Dns:
+        if self.min_ttl > self.max_ttl:
+            raise ValueError("min_ttl may not exceed max_ttl")
+        return self
+
+
+class Upstream(_Section):
+    """The one server this sidecar stands in front of."""
+
+    url: str
+    """Base URL, http or https; a path here is put before every target. The only required key."""
+    host_header: Literal["upstream", "preserve"] = "upstream"
+    """Whether the upstream sees its own name as Host, or the one the app sent."""
+    tls: Tls = Tls()
+    dns: Dns = Dns()
+
+    @model_validator(mode="after")
+    def _check_url(self) -> Upstream:
+        try:
+            url = urlsplit(self.url)
+            port = url.port
+        except ValueError as error:
+            raise ValueError(f"url is not a URL: {error}") from error
+        if url.scheme not in ("http", "https") or not url.hostname or port == 0:
+            raise ValueError("url has the form http://host[:port][/path] or https://…")
+        if url.query or url.fragment or url.username is not None:
+            raise ValueError("url may not carry a query, a fragment or credentials")
+        if not self.url.isascii() or re.search(r"[\x00-\x20]", self.url):
+            raise ValueError("url may hold no blanks, control or non-ASCII characters; percent-encode them")
+        if url.scheme == "http" and self.tls != Tls():
+            raise ValueError("tls has no meaning for an http:// url")
+        return self
+
+
+class ForwardProxy(_Section):
+    """For apps that can only be told HTTP_PROXY."""
+
+    enabled: bool = False
+    """Whether absolute-form targets other than the upstream's are carried."""
+    allow: list[Address] = []
+    """HOST:PORT pairs that may be reached so."""
+
+
+class Concurrency(_Section):
+    """How many attempts may be under way at once."""
+
+    mode: Literal["adaptive", "fixed", "off"] = "adaptive"
+    """adaptive learns the limit, fixed keeps it, off sets none."""
+    limit: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """The fixed limit, or where adaptive starts."""
+    min: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """Floor of the adaptive limit."""
+    max: Annotated[int, Field(ge=1, le=10_000)] = 256
+    """Ceiling of the adaptive limit."""
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Concurrency:
+        if self.min > self.max:
+            raise ValueError("min may not exceed max")
+        if self.mode == "fixed" and self.limit is None:
+            raise ValueError("mode fixed needs a limit")
+        if self.mode == "adaptive" and self.limit is not None and not self.min <= self.limit <= self.max:
+            raise ValueError("limit lies outside min and max")
+        return self
+
+
+class Limits(_Section):
+    """What one pod may ask of the upstream."""
+
+    rate: Annotated[float, Field(gt=0, le=1e7)] | None = None
+    """Calls a second this pod may start, retries included; null sets no cap."""
+    burst: Annotated[float, Field(ge=1, le=1e7)] = 1
+    """Tokens the bucket holds: calls that may start at once after a pause."""
+    concurrency: Concurrency = Concurrency()
+
+
+class Queue(_Section):
+    """Where calls wait for their turn."""
+
+    max_waiting: Annotated[int, Field(ge=0, le=1_000_000)] = 1024
+    """Calls that may wait; one more is answered 503 queue_full."""
+    max_wait: Positive = 60.0
+    """Longest wait for one turn; a call that would wait longer is refused at once."""
+
+
+class Backoff(_Section):
+    """The pause before the n-th retry: between half and all of min(max, base * 2^(n-1))."""
+
+    base: Positive = 0.1
+    """First pause at full length."""
+    max: Positive = 10.0
+    """Longest pause."""
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Backoff:
+        if self.base > self.max:
+            raise ValueError("base may not exceed max")
+        return self
+
+
+class Budget(_Section):
+    """How many retries there may be for the calls there are. Without budget a retry waits; it fails only past its deadline."""
+
+    ratio: Annotated[float, Field(ge=0, le=10)] = 0.2
+    """Retries allowed per first try within the window."""
+    floor_per_s: Annotated[float, Field(ge=0)] = 1.0
+    """Retries a second that are allowed however few first tries there are."""
+    window: Annotated[Duration, Field(ge=1, le=600)] = 10.0
+    """How far back is counted."""
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Budget:
+        if self.ratio == 0 and self.floor_per_s == 0:
+            raise ValueError("ratio and floor_per_s may not both be 0; set attempts: 1 to switch retries off")
+        return self
+
+
+RetryOn = Literal["connect", "reset", "timeout", "truncated"] | Annotated[int, Field(ge=400, le=599)]
+Method = Annotated[str, Field(pattern=r"^[A-Z][A-Z-]*$")]
+
+
+class Retry(_Section):
+    """What is tried again, how often, and when."""
+
+    on: list[RetryOn] = [500, 502, 503, 504, 429, "connect", "reset", "timeout", "truncated"]
+    """Statuses and failures worth another try."""
+    when_json: dict[str, list[str | int | bool | None]] | None = None
+    """Top-level fields of a 200's JSON body and the values that mean it failed, e.g. {"code": [500, 503]}."""
+    attempts: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Tries in all, the first included."""
+    methods: list[Method] = ["GET", "HEAD", "OPTIONS"]
+    """Methods that are safe to repeat; others only with an Idempotency-Key header."""
+    backoff: Backoff = Backoff()
+    budget: Budget = Budget()
+
+
+class Outage(_Section):
+    """What callers see while everything fails."""
+
+    mode: Literal["hold", "fail"] = "hold"
+    """hold keeps callers waiting behind one probe, fail answers at once."""
+    max_hold: Positive = 120.0
+    """Longest hold."""
+
+
+class Timeouts(_Section):
+    """Each phase has its own; total spans them all, waits and retries included."""
+
+    connect: Positive = 5.0
+    """DNS, TCP and TLS of one new connection."""
+    response_head: Positive = 30.0
+    """From the last request byte to the end of the answer's head."""
+    body_idle: Positive = 30.0
+    """Longest silence inside a body."""
+    total: Positive = 300.0
+    """From the request head to the last answer byte. Batch callers would rather wait: five minutes."""
+
+
+class Body(_Section):
+    """What is held in memory for the sake of a retry, per call."""
+
+    verify_up_to: Annotated[Size, Field(ge=0, le=1 << 30)] = 1 << 20
+    """Answers up to this size are passed on only once they are whole."""
+    replay_up_to: Annotated[Size, Field(ge=0, le=1 << 30)] = 1 << 20
+    """Request bodies up to this size are kept so that they can be sent again."""
+
+
+class Pool(_Section):
+    """Kept connections to the upstream."""
+
+    max_connections: Annotated[int, Field(ge=1, le=10_000)] = 64
+    """Connections open at once, busy and idle; calls wait for one where the concurrency limit is higher."""
+    idle: Positive = 30.0
+    """Idle connections are closed after this long; keep it below the upstream's own limit."""
+    max_age: Positive = 600.0
+    """Connections are not used again after this long, so that traffic follows DNS."""
+
+
+class Downstream(_Section):
+    """The app's side."""
+
+    max_head: Annotated[Size, Field(ge=1024, le=1 << 20)] = 64 << 10
+    """Largest request head; beyond it 431, or 414 when the target alone is too long."""
+    max_headers: Annotated[int, Field(ge=1, le=10_000)] = 256
+    """Most header lines in a request."""
+    head_timeout: Positive = 60.0
+    """From a request's first byte to the end of its head."""
+    idle: Positive = 3600.0
+    """Idle connections of the app are closed after this long. Long, for a close can cross a request on its way."""
+    max_connections: Annotated[int, Field(ge=1, le=100_000)] = 4096
+    """Connections the app may hold open; one more is closed at once."""
+
+
+class Drain(_Section):
+    """How the sidecar stops. It serves the app until the app is done."""
+
+    grace: Annotated[Duration, Field(ge=0)] = 25.0
+    """Longest time from SIGTERM to the end; below Kubernetes' default of 30 s."""
+    quiet: Annotated[Duration, Field(ge=0)] = 1.0
+    """The app counts as done when it had no call under way for this long, or has no connection left."""
+
+
+class Match(_Section):
+    """Which calls a route takes; what is not given matches all."""
+
+    path_prefix: Annotated[str, Field(pattern=r"^/[!-~]*$")] = "/"
+    """Start of the target as the app sends it, byte for byte."""
+    methods: list[Method] | None = None
+    """Methods; null takes all."""
+
+
+class Route(_Section):
+    """Settings of their own for some calls. The first route that matches wins."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")] | None = None
+    """Value of the metric label route; routes[N] becomes route-N where there is none."""
+    match: Match = Match()
+    limits: Limits | None = None
+    """A limiter of its own for this route, beside the default one."""
+    retry: Retry | None = None
+    timeouts: Timeouts | None = None
+
+
+class Fleet(_Section):
+    """One budget for all pods."""
+
+    mode: Literal["local", "split", "redis"] = "local"
+    """local: every pod for itself."""
+    rate: Annotated[float, Field(gt=0)] | None = None
+    """Calls a second of all pods together."""
+    concurrency: Annotated[int, Field(ge=1)] | None = None
+    """Attempts under way of all pods together."""
+    redis_url: str | None = None
+    """Where the pods meet in mode redis."""
+    name: str | None = None
+    """Which pods belong together."""
+    peers_dns: str | None = None
+    """Headless service whose addresses are the pods, for mode split."""
+
+
+class Log(_Section):
+    """What is written to standard error."""
+
+    format: Literal["json", "text"] = "json"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    access: Literal["errors", "all", "off"] = "errors"
+    """A line per failed call, per call, or none."""
+
+
+class Settings(_Section):
+    """The whole configuration: one value, never changed, replaced as a whole on reload."""
+
+    upstream: Upstream
+    listen: Address = "127.0.0.1:8880"
+    """Where the app calls. Loopback only by default: whoever reaches it spends this pod's budget."""
+    ops: Address = "0.0.0.0:8881"
+    """Read-only side: metrics and probes."""
+    admin: Address = "127.0.0.1:8882"
+    """Operator's side; keep it on loopback."""
+    allow_shutdown: bool = False
+    """Whether POST /shutdown on the admin side stops the sidecar."""
+    forward_proxy: ForwardProxy = ForwardProxy()
+    limits: Limits = Limits()
+    queue: Queue = Queue()
+    retry: Retry = Retry()
+    outage: Outage = Outage()
+    timeouts: Timeouts = Timeouts()
+    body: Body = Body()
+    pool: Pool = Pool()
+    downstream: Downstream = Downstream()
+    drain: Drain = Drain()
+    routes: list[Route] = []
+    fleet: Fleet = Fleet()
+    log: Log = Log()
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Settings:
+        url = urlsplit(self.upstream.url)
+        port = url.port or (443 if url.scheme == "https" else 80)
+        host, own_port = split_address(self.listen)
+        if own_port and (url.hostname, port) in {(host, own_port), ("localhost", own_port)}:
+            raise ValueError("upstream.url points at listen: the sidecar would call itself")
+        if self.forward_proxy.enabled:
+            raise ValueError("forward_proxy.enabled: not in this release; leave it false")
+        if self.fleet.mode != "local":
+            raise ValueError(f"fleet.mode {self.fleet.mode}: not in this release; use local")
+        names = [route.name for route in self.routes if route.name is not None]
+        if len(set(names)) != len(names):
+            raise ValueError("routes: two routes have the same name")
+        return self
+
+
+def without_effect(settings: Settings) -> list[str]:
+    """Return a sentence for each setting that this release accepts and does not act on yet."""
+    notes = []
+    for path, limits in limits_by_path(settings):
+        if limits.concurrency.mode == "adaptive":
+            notes.append(f"{path}.concurrency.mode: adaptive does not learn yet; its starting limit is held")
+    if settings.outage != Outage():
+        notes.append("outage: not acted on yet; calls are retried until their deadline")
+    return notes
+
+
+def limits_by_path(settings: Settings) -> list[tuple[str, Limits]]:
+    """Return the default limits and those of routes that have their own, each with its path."""
+    own = [(f"routes[{i}].limits", r.limits) for i, r in enumerate(settings.routes) if r.limits is not None]
+    return [("limits", settings.limits), *own]
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the configuration file."""
+    schema = Settings.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "Sidegate configuration"
+    return schema

@@ -1,0 +1,72 @@
+"""Durations and sizes as people write them: ``250ms 30s 5m 2h``, ``64KiB 1MiB``; plain numbers are seconds and bytes."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, WithJsonSchema
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_SIZE = re.compile(r"(\d+)(B|KiB|MiB|GiB)?")
+_BYTES = {None: 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
+
+def parse_duration(value: Any) -> float:
+    """Return seconds. Accepts a number of seconds or number-unit pairs such as ``1m30s``; ValueError names the rule."""
+    if isinstance(value, bool):
+        raise ValueError("a duration such as 250ms, 30s or 5m")
+    if isinstance(value, int | float):
+        return float(value)
+    text = str(value).strip()
+    pairs = _DURATION.findall(text)
+    if not pairs or "".join(number + unit for number, unit in pairs) != text:
+        raise ValueError("a duration such as 250ms, 30s or 5m")
+    return sum(float(number) * _SECONDS[unit] for number, unit in pairs)
+
+
+def parse_size(value: Any) -> int:
+    """Return bytes. Accepts a whole number or one with B, KiB, MiB or GiB; ValueError names the rule."""
+    match = None if isinstance(value, bool) else _SIZE.fullmatch(str(value).strip())
+    if match is None:
+        raise ValueError("a size such as 4096, 64KiB or 1MiB")
+    return int(match[1]) * _BYTES[match[2]]
+
+
+def format_duration(seconds: float) -> str:
+    """Return ``seconds`` as this program reads it back."""
+    if seconds and seconds < 1:
+        return f"{seconds * 1000:g}ms"
+    if seconds >= 60 and seconds % 60 == 0:
+        return f"{seconds / 60:g}m"
+    return f"{seconds:g}s"
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": r"^(\d+(\.\d+)?(ms|s|m|h))+$"},
+                {"type": "number", "minimum": 0},
+            ]
+        }
+    ),
+]
+"""Seconds in the program, ``30s`` in the file."""
+
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": r"^\d+(B|KiB|MiB|GiB)?$"},
+                {"type": "integer", "minimum": 0},
+            ]
+        }
+    ),
+]
+"""Bytes in the program, ``1MiB`` in the file."""

@@ -1,0 +1,434 @@
+"""One call, first byte to last: admit, attempt, judge, perhaps again, respond, observe.
+
+The client's coroutine runs ``Exchange.carry`` for one request after the other. Whatever ends a call, be it an answer, a
+refusal, or the client's leaving (which cancels the coroutine), slot, connection and outcomes are settled in the ``finally``
+of the attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from proxy.admit.limit import Verdict
+from proxy.admit.limiter import Denied
+from proxy.attempt.attempt import Attempt, BodySource, OutgoingRequest
+from proxy.attempt.pool import Pool
+from proxy.base.deadlines import Deadlines
+from proxy.base.outcomes import FIRST, RETRY, AttemptOutcome, ExchangeOutcome
+from proxy.base.reasons import STATUS_OF_REASON, Reason
+from proxy.config.units import parse_duration
+from proxy.judge.retry import Decision, Why
+from proxy.plan import Plan, RoutePlan
+from proxy.respond.client import ClientStream
+from proxy.respond.reply import LocalReply, Marks, relay, write_whole
+from proxy.wire.request_parser import Request
+from proxy.wire.response import Response
+
+
+class Client(ClientStream, Protocol):
+    """The app's connection, with its request bodies."""
+
+    def body_source(self, request: Request) -> BodySource:
+        """Return the rest of a request's body as it arrives."""
+
+    async def collect_body(self, request: Request, cap_bytes: int, idle_s: float) -> LocalReply | None:
+        """Wait until the body is whole or larger than the cap; a reply when the app broke off."""
+
+    def needs_close(self, request: Request) -> bool:
+        """Whether the connection ends with this request's answer."""
+
+
+class Observer(Protocol):
+    """Hears what happened."""
+
+    def attempt(self, outcome: AttemptOutcome) -> None:
+        """One attempt has ended."""
+
+    def call(self, outcome: ExchangeOutcome) -> None:
+        """One call has ended."""
+
+    def retried(self, reason: Reason) -> None:
+        """A retry was decided."""
+
+    def retry_denied(self, why: str) -> None:
+        """A failure stands, for this reason."""
+
+    def waited(self, stage: str, seconds: float) -> None:
+        """A call waited."""
+
+
+class _Call:
+    """The state of one call between its attempts."""
+
+    __slots__ = (
+        "allowed",
+        "client",
+        "deadline",
+        "is_repeatable",
+        "is_replayable",
+        "last",
+        "outcome",
+        "outgoing",
+        "plan",
+        "refused",
+        "request",
+        "route",
+        "stale_replays",
+        "tries",
+    )
+
+    def __init__(
+        self, plan: Plan, route: RoutePlan, request: Request, client: Client, outcome: ExchangeOutcome
+    ) -> None:
+        self.plan = plan
+        self.route = route
+        self.request = request
+        self.client = client
+        self.outcome = outcome
+        self.deadline = outcome.started_at + route.total_s
+        self.allowed = route.policy.attempts
+        self.tries = 0
+        self.stale_replays = 0
+        self.is_repeatable = route.policy.is_repeatable(request.method, request.facts.has_idempotency_key)
+        self.is_replayable = True
+        self.last: Response | None = None
+        self.refused: LocalReply | None = None
+        self.outgoing: OutgoingRequest
+
+
+class Exchange:
+    """Carries calls. ``plan`` may be replaced at any time; calls under way keep theirs."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        pool: Pool,
+        deadlines: Deadlines,
+        observer: Observer,
+        *,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self.plan = plan
+        self._pool = pool
+        self._deadlines = deadlines
+        self._observer = observer
+        self._monotonic = monotonic
+        self._marks = Marks(plan.via)
+        self.calls_under_way = 0
+
+    async def carry(self, request: Request, client: Client) -> bool:
+        """Carry one call to its end; whether the client's connection may serve another."""
+        plan = self.plan
+        route = plan.route_of(request) if plan.routes else plan.default
+        outcome = ExchangeOutcome(route.name, request.method, request.target, self._monotonic())
+        call = _Call(plan, route, request, client, outcome)
+        self.calls_under_way += 1
+        try:
+            return await self._carry(call)
+        except asyncio.CancelledError:
+            outcome.reason = Reason.CLIENT_GONE
+            outcome.status = 0
+            raise
+        finally:
+            self.calls_under_way -= 1
+            outcome.ended_at = self._monotonic()
+            self._observer.call(outcome)
+
+    async def _carry(self, call: _Call) -> bool:
+        refusal = self._read_head(call)
+        if refusal is None and call.request.facts.has_body:
+            refusal = await self._read_body(call)
+        if refusal is not None:
+            return self._reply(call, refusal, call.client.needs_close(call.request))
+        is_fresh = False
+        limiter = call.route.limiter
+        while True:
+            if not limiter.try_enter():
+                refusal = await self._wait_for_turn(call)
+                if refusal is not None:
+                    return self._answer_with_what_there_is(call, refusal)
+            attempt = self._start(call)
+            outcome = attempt.outcome
+            response = None
+            try:
+                response = await attempt.run(call.outgoing, fresh=is_fresh)
+                decision = self._judge(call, outcome, response)
+                if decision is Decision.FINAL and response is not None and response.rest is not None:
+                    return await self._relay(call, response, outcome)
+            except asyncio.CancelledError:
+                outcome.reason = Reason.CLIENT_GONE
+                outcome.ended_at = self._monotonic()
+                raise
+            finally:
+                attempt.finish()
+                limiter.leave(outcome, _verdict(outcome), outcome.ended_at - outcome.started_at)
+                self._observer.attempt(outcome)
+            if call.outgoing.source is not None:
+                call.outcome.bytes_out = outcome.bytes_out - len(call.outgoing.head)
+            if decision is Decision.FINAL:
+                return self._answer(call, response, outcome)
+            is_fresh = decision is Decision.AGAIN_FRESH
+            if not is_fresh and not await self._pause(call, outcome):
+                return self._answer(call, response, outcome)
+
+    # accept
+
+    def _read_head(self, call: _Call) -> LocalReply | None:
+        """Turn the request's head into the one to send; a reply where it cannot be carried."""
+        request, plan = call.request, call.plan
+        facts = request.facts
+        if facts.refusal is not None:
+            return LocalReply(facts.refusal.status, Reason.BAD_REQUEST, facts.refusal.detail)
+        target = plan.target_of(request)
+        if target.status:
+            return LocalReply(target.status, Reason.BAD_REQUEST, target.detail)
+        if facts.via and plan.is_loop(facts.via):
+            return LocalReply(508, Reason.BAD_REQUEST, "the call has come through this sidecar before")
+        if facts.stops_here:
+            return LocalReply(400, Reason.BAD_REQUEST, "Max-Forwards is used up at this sidecar")
+        bad = self._read_wishes(call)
+        if bad is not None:
+            return bad
+        host = facts.host if plan.preserves_host and facts.host else plan.authority
+        head = b"%b %b HTTP/1.1\r\nHost: %b\r\n%bVia: 1.1 %b\r\n" % (
+            request.method,
+            target.path,
+            host,
+            facts.lines,
+            plan.via,
+        )
+        if not facts.has_body:
+            head += b"\r\n"
+        call.outgoing = OutgoingRequest(head, answers_head=request.method == b"HEAD")
+        return None
+
+    def _read_wishes(self, call: _Call) -> LocalReply | None:
+        """Obey the app's Sidegate-* headers; a reply that names the one that makes no sense."""
+        facts = call.request.facts
+        if facts.wanted_timeout is not None:
+            try:
+                wanted_s = parse_duration(facts.wanted_timeout.decode("latin-1"))
+            except ValueError as error:
+                return LocalReply(400, Reason.BAD_REQUEST, f"Sidegate-Timeout: expected {error}")
+            call.deadline = call.outcome.started_at + min(call.route.total_s, wanted_s)
+        if facts.wanted_attempts is not None:
+            if not facts.wanted_attempts.isdigit() or not 1 <= int(facts.wanted_attempts[:6]) <= 1000:
+                return LocalReply(
+                    400, Reason.BAD_REQUEST, "Sidegate-Attempts: expected a number from 1 to 1000"
+                )
+            call.allowed = int(facts.wanted_attempts)
+        if facts.wanted_priority is not None and facts.wanted_priority not in (b"high", b"normal", b"low"):
+            return LocalReply(400, Reason.BAD_REQUEST, "Sidegate-Priority: expected high, normal or low")
+        return None
+
+    async def _read_body(self, call: _Call) -> LocalReply | None:
+        """Take the body in, up to what is kept for a replay; what is larger streams, and is sent once."""
+        request, outgoing = call.request, call.outgoing
+        facts = request.facts
+        cap_bytes = call.plan.replay_bytes
+        refusal = await call.client.collect_body(request, cap_bytes, call.route.attempt.body_idle_s)
+        if refusal is not None:
+            return refusal
+        if not request.is_whole or request.waiting_bytes > cap_bytes:
+            call.is_replayable = False
+            outgoing.source = call.client.body_source(request)
+            outgoing.is_chunked = facts.chunked
+            outgoing.head += b"Transfer-Encoding: chunked\r\n\r\n" if facts.chunked else b"\r\n"
+            return None
+        call.outcome.bytes_out = request.waiting_bytes
+        outgoing.head += b"Content-Length: %d\r\n\r\n" % request.waiting_bytes if facts.chunked else b"\r\n"
+        outgoing.body = request.take_all()
+        return None
+
+    # admit
+
+    async def _wait_for_turn(self, call: _Call) -> LocalReply | None:
+        """Queue for a slot and a token; a reply when it comes to nothing."""
+        limiter = call.route.limiter
+        started = self._monotonic()
+        by = min(started + call.route.max_wait_s, call.deadline)
+        is_rate_bound = limiter.bucket is not None and limiter.inflight < limiter.limit.value
+        denied = await limiter.enter(by)
+        now = self._monotonic()
+        waited_s = now - started
+        if is_rate_bound:
+            call.outcome.token_s += waited_s
+        else:
+            call.outcome.queue_s += waited_s
+        self._observer.waited("token" if is_rate_bound else "queue", waited_s)
+        if denied is None:
+            return None
+        retry_after_s = max(1.0, limiter.predicted_wait_s(now))
+        if denied is Denied.QUEUE_FULL:
+            detail = f"{limiter.waiting} calls are waiting already"
+            return LocalReply(503, Reason.QUEUE_FULL, detail, retry_after_s)
+        if denied is Denied.CLOSED:
+            return LocalReply(503, Reason.DRAINING, "the sidecar is stopping")
+        if denied is Denied.TIMED_OUT and now >= call.deadline:
+            return LocalReply(504, Reason.DEADLINE, f"no turn within {waited_s:.1f} s")
+        status = 429 if is_rate_bound else 503
+        detail = f"{limiter.waiting} calls wait at a limit of {limiter!r}"
+        return LocalReply(status, Reason.QUEUE_TIMEOUT, detail, retry_after_s)
+
+    # attempt
+
+    def _start(self, call: _Call) -> Attempt:
+        kind = RETRY if call.tries > call.stale_replays else FIRST
+        now = self._monotonic()
+        route = call.route
+        if not call.tries:
+            route.policy.budget.note_first_try(now)
+        call.tries += 1
+        outcome = AttemptOutcome(route.name, kind, now, route.limiter.inflight)
+        return Attempt(
+            self._pool,
+            self._deadlines,
+            call.client.signal,
+            outcome,
+            route.attempt,
+            deadline=call.deadline,
+            monotonic=self._monotonic,
+        )
+
+    # judge
+
+    def _judge(self, call: _Call, outcome: AttemptOutcome, response: Response | None) -> Decision:
+        """Decide what follows an attempt, and say so to whoever counts."""
+        policy = call.route.policy
+        policy.read(outcome, response)
+        call.outcome.attempts = call.tries - call.stale_replays
+        if outcome.reason is Reason.OK:
+            return Decision.FINAL
+        if outcome.retry_after_s:
+            self._close_gates(call.plan, outcome.ended_at + outcome.retry_after_s)
+        if response is not None and response.rest is None:
+            call.last = response
+        if not policy.classifier.is_worth_retrying(outcome):
+            return Decision.FINAL
+        if call.stale_replays == 0 and policy.may_replay_stale(
+            outcome, repeatable=call.is_repeatable, replayable=call.is_replayable
+        ):
+            call.stale_replays += 1
+            return Decision.AGAIN_FRESH
+        why = policy.why_not(
+            outcome,
+            tries=call.tries - call.stale_replays,
+            allowed=call.allowed,
+            repeatable=call.is_repeatable,
+            replayable=call.is_replayable,
+        )
+        if why is not None:
+            self._observer.retry_denied(why.value)
+            return Decision.FINAL
+        return Decision.AGAIN
+
+    def _close_gates(self, plan: Plan, until: float) -> None:
+        for route in (plan.default, *plan.routes):
+            route.limiter.close_gate(until)
+
+    async def _pause(self, call: _Call, outcome: AttemptOutcome) -> bool:
+        """Wait for budget, then back off; False when the deadline leaves no time for it."""
+        policy = call.route.policy
+        started = self._monotonic()
+        pause_s = policy.pause_s(call.tries - call.stale_replays, outcome)
+        why_not = Why.DEADLINE
+        while True:
+            now = self._monotonic()
+            if now + pause_s >= call.deadline:
+                self._observer.retry_denied(why_not.value)
+                return False
+            if policy.budget.try_spend(now):
+                break
+            why_not = Why.BUDGET
+            await asyncio.sleep(min(policy.budget.wait_s(now), call.deadline - now))
+        self._observer.retried(outcome.reason)
+        await asyncio.sleep(pause_s)
+        waited_s = self._monotonic() - started
+        call.outcome.backoff_s += waited_s
+        self._observer.waited("backoff", waited_s)
+        return True
+
+    # respond
+
+    def _answer(self, call: _Call, response: Response | None, outcome: AttemptOutcome) -> bool:
+        """Answer with the last attempt's answer, or an earlier one's, or say what went wrong."""
+        if response is not None and response.rest is None:
+            call.last = response
+        result = call.outcome
+        result.reason = outcome.reason
+        result.detail = outcome.error
+        if call.last is None:
+            detail = outcome.error or "the upstream gave no answer"
+            return self._reply(
+                call,
+                LocalReply(STATUS_OF_REASON.get(outcome.reason, 502), outcome.reason, detail),
+                call.client.needs_close(call.request),
+            )
+        return self._write(call, call.last)
+
+    def _answer_with_what_there_is(self, call: _Call, refusal: LocalReply) -> bool:
+        """Answer a call that may not be tried again: the upstream's last word if it ever spoke."""
+        if call.last is None:
+            return self._reply(call, refusal, call.client.needs_close(call.request))
+        call.outcome.reason = refusal.reason
+        call.outcome.detail = refusal.detail
+        return self._write(call, call.last)
+
+    def _write(self, call: _Call, response: Response) -> bool:
+        client = call.client
+        closes = client.needs_close(call.request)
+        marks = self._marks.lines(call.outcome.attempts)
+        persistence = _persistence(call.request, closes)
+        call.outcome.status = response.status
+        call.outcome.bytes_in = write_whole(client, response, marks, persistence)
+        return not closes
+
+    def _reply(self, call: _Call, reply: LocalReply, closes: bool) -> bool:
+        outcome = call.outcome
+        outcome.status = reply.status
+        outcome.reason = reply.reason
+        outcome.detail = reply.detail
+        outcome.local = True
+        marks = self._marks.lines(outcome.attempts)
+        closes = closes or call.request.facts.refusal is not None
+        call.client.write(reply.encode(marks, closes=closes, answers_head=call.request.method == b"HEAD"))
+        return not closes
+
+    async def _relay(self, call: _Call, response: Response, outcome: AttemptOutcome) -> bool:
+        """Pass an answer on that is too large to verify; a cut ends as a cut."""
+        client = call.client
+        may_chunk = call.request.facts.speaks_1_1
+        closes = client.needs_close(call.request) or (response.facts.content_length is None and not may_chunk)
+        result = call.outcome
+        result.status = response.status
+        result.reason = outcome.reason
+        marks = self._marks.lines(result.attempts)
+        persistence = _persistence(call.request, closes)
+        result.bytes_in, is_complete = await relay(client, response, marks, persistence, may_chunk=may_chunk)
+        if not is_complete:
+            if outcome.reason in (Reason.OK, Reason.UPSTREAM_STATUS):
+                outcome.reason = Reason.CLIENT_GONE
+            result.reason = outcome.reason
+            result.detail = outcome.error
+            client.break_off()
+            return False
+        return not closes
+
+
+def _persistence(request: Request, closes: bool) -> bytes:
+    """Return the Connection line an answer needs: none in the common case (RFC 9112 §9.3)."""
+    if closes:
+        return b"Connection: close\r\n"
+    return b"" if request.facts.speaks_1_1 else b"Connection: keep-alive\r\n"
+
+
+_IGNORED = frozenset({Reason.CLIENT_GONE, Reason.STALE_CONNECTION, Reason.DEADLINE})
+
+
+def _verdict(outcome: AttemptOutcome) -> Verdict:
+    """Return what an attempt tells the concurrency limit."""
+    if outcome.reason is Reason.OK:
+        return Verdict.SUCCESS
+    return Verdict.IGNORE if outcome.reason in _IGNORED else Verdict.DROPPED

@@ -1,0 +1,1 @@
+"""Step 4: what did that try mean, and again?"""

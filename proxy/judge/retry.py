@@ -1,0 +1,94 @@
+"""Again, or is that the answer? The rules, in the order in which they speak."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from enum import Enum, StrEnum
+
+from proxy.base.outcomes import AttemptOutcome
+from proxy.base.reasons import NOTHING_WAS_SENT, Reason
+from proxy.judge.backoff import pause_s
+from proxy.judge.budget import RetryBudget
+from proxy.judge.classify import Classifier
+from proxy.judge.retry_after import parse_retry_after
+from proxy.wire.response import Response
+
+
+class Why(StrEnum):
+    """Why a failed attempt is not followed by another: the label of ``sidegate_retry_denied_total``."""
+
+    ATTEMPTS = "attempts"
+    BUDGET = "budget"
+    METHOD = "method"
+    BODY = "body"
+    DEADLINE = "deadline"
+
+
+class Decision(Enum):
+    """What follows an attempt."""
+
+    FINAL = "final"
+    AGAIN = "again"
+    AGAIN_FRESH = "again at once on a fresh connection"
+
+
+class RetryPolicy:
+    """One route's rules. Pure but for the budget, which counts."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        budget: RetryBudget,
+        *,
+        attempts: int,
+        methods: frozenset[bytes],
+        base_s: float,
+        max_s: float,
+        rng: random.Random,
+        wall: Callable[[], float],
+    ) -> None:
+        self.classifier = classifier
+        self.budget = budget
+        self.attempts = attempts
+        self._methods = methods
+        self._base_s = base_s
+        self._max_s = max_s
+        self._rng = rng
+        self._wall = wall
+
+    def is_repeatable(self, method: bytes, has_idempotency_key: bool) -> bool:
+        """Whether a request may be sent twice (RFC 9110 §9.2.2, or the app's own word for it)."""
+        return method in self._methods or has_idempotency_key
+
+    def read(self, outcome: AttemptOutcome, response: Response | None) -> None:
+        """Complete an outcome: what its answer means, and how long the upstream asks for patience."""
+        if response is None:
+            return
+        self.classifier.read_status(outcome, response)
+        if response.facts.retry_after is not None and outcome.status in (429, 503):
+            outcome.retry_after_s = parse_retry_after(response.facts.retry_after, self._wall)
+
+    def why_not(
+        self, outcome: AttemptOutcome, *, tries: int, allowed: int, repeatable: bool, replayable: bool
+    ) -> Why | None:
+        """Return what forbids another try after ``tries``, None when nothing does. For failures worth retrying."""
+        if tries >= allowed:
+            return Why.ATTEMPTS
+        if not repeatable and outcome.reason not in NOTHING_WAS_SENT:
+            return Why.METHOD
+        if not replayable:
+            return Why.BODY
+        return None
+
+    def may_replay_stale(self, outcome: AttemptOutcome, *, repeatable: bool, replayable: bool) -> bool:
+        """Whether a connection that died without an answer byte gives the right to one more try, beside the others.
+
+        A reused connection that the upstream closed as the request was on its way is nobody's failure.
+        """
+        return outcome.reason is Reason.STALE_CONNECTION and repeatable and replayable
+
+    def pause_s(self, retry: int, outcome: AttemptOutcome) -> float:
+        """Return how long to wait before retry number ``retry``, in seconds; never less than the upstream asked for."""
+        pause = pause_s(retry, base_s=self._base_s, max_s=self._max_s, rng=self._rng)
+        return max(pause, outcome.retry_after_s or 0.0)

@@ -1,0 +1,500 @@
+"""The composition root: makes clocks, rng, loop and sockets, puts the parts together, and takes them down again."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import random
+import secrets
+import signal
+import sys
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import uvloop
+from pydantic import ValidationError
+
+from proxy import __version__
+from proxy.accept.listener import DownstreamListener
+from proxy.admit.bucket import TokenBucket
+from proxy.admit.limit import UNLIMITED, FixedLimit, Limit
+from proxy.admit.limiter import Limiter
+from proxy.attempt.attempt import AttemptLimits
+from proxy.attempt.connect import Connector
+from proxy.attempt.pool import Pool
+from proxy.attempt.resolver import Resolver
+from proxy.attempt.tls import TlsFiles
+from proxy.base.clock import Clock, SystemClock
+from proxy.base.deadlines import Deadlines
+from proxy.config.load import ConfigError, Sources
+from proxy.config.redact import redacted
+from proxy.config.settings import Limits, Retry, Settings, Timeouts, split_address, without_effect
+from proxy.config.watch import FileWatch
+from proxy.control.server import ControlServer
+from proxy.exchange import Exchange
+from proxy.judge.budget import RetryBudget
+from proxy.judge.classify import Classifier
+from proxy.judge.retry import RetryPolicy
+from proxy.lifecycle import Lifecycle, State
+from proxy.observe.access_log import AccessLog
+from proxy.observe.logs import set_up_logging
+from proxy.observe.metrics import Metrics, MetricsCollector, make_registry
+from proxy.observe.observer import Observer
+from proxy.plan import Plan, RoutePlan, authority_of, matching, prefix_of
+
+_log = logging.getLogger("sidegate")
+
+_HEARTBEAT_S = 0.5
+_ADAPTIVE_START = 32
+_LEVELS = ("debug", "info", "warning", "error")
+
+
+def make_limit(limits: Limits) -> Limit:
+    """Return the concurrency limit that is configured."""
+    concurrency = limits.concurrency
+    if concurrency.mode == "off":
+        return FixedLimit(UNLIMITED)
+    if concurrency.limit is not None:
+        return FixedLimit(concurrency.limit)
+    return FixedLimit(min(max(_ADAPTIVE_START, concurrency.min), concurrency.max))
+
+
+def make_bucket(limits: Limits) -> TokenBucket | None:
+    """Return the token bucket that is configured, None without a rate."""
+    return None if limits.rate is None else TokenBucket(limits.rate, limits.burst)
+
+
+class Sidecar:
+    """All parts of one running sidecar, and the operator's view of them."""
+
+    def __init__(
+        self, settings: Settings, loop: asyncio.AbstractEventLoop, *, clock: Clock, rng: random.Random
+    ) -> None:
+        self.settings = settings
+        self._loop = loop
+        self._clock = clock
+        self._rng = rng
+        self._via = b"sidegate-" + secrets.token_hex(4).encode()
+        self._own_authorities = frozenset[bytes]()
+        self._reload_ok = 1.0
+        self._beat_at = clock.monotonic()
+        self._lag_s = 0.0
+        self._limiters: dict[str, Limiter] = {}
+        self._limits_in_force: dict[str, Limits] = {}
+        self.metrics = Metrics()
+        log = settings.log
+        self.access_log = AccessLog(access=log.access, format=log.format, wall=clock.wall)
+        self.observer = Observer(self.metrics, self.access_log)
+        self.deadlines = Deadlines(loop, clock.monotonic)
+        self.pool = self._make_pool(settings)
+        self.exchange = Exchange(
+            self._make_plan(settings), self.pool, self.deadlines, self.observer, monotonic=clock.monotonic
+        )
+        down = settings.downstream
+        self.listener = DownstreamListener(
+            self.exchange,
+            self.deadlines,
+            monotonic=clock.monotonic,
+            max_connections=down.max_connections,
+            max_head_bytes=down.max_head,
+            max_headers=down.max_headers,
+            head_timeout_s=down.head_timeout,
+            idle_s=down.idle,
+            on_refused=self.observer.refused,
+        )
+        self.lifecycle = Lifecycle(self.listener, self.exchange, monotonic=clock.monotonic)
+        self._beat: asyncio.TimerHandle | None = None
+        build_info = {
+            "version": __version__,
+            "pod": os.environ.get("SIDEGATE_POD", ""),
+            "namespace": os.environ.get("SIDEGATE_NAMESPACE", ""),
+            "node": os.environ.get("SIDEGATE_NODE", ""),
+        }
+        registry = make_registry(MetricsCollector(self.metrics, self._gauges(), build_info))
+        self.control = ControlServer(registry, self, self)
+
+    # putting together
+
+    def _make_pool(self, settings: Settings) -> Pool:
+        url = urlsplit(settings.upstream.url)
+        host = url.hostname or ""
+        tls = settings.upstream.tls
+        is_tls = url.scheme == "https"
+        resolver = Resolver(
+            host,
+            url.port or (443 if is_tls else 80),
+            min_ttl_s=settings.upstream.dns.min_ttl,
+            max_ttl_s=settings.upstream.dns.max_ttl,
+            monotonic=self._clock.monotonic,
+        )
+        files = TlsFiles(
+            ca_file=tls.ca_file, client_cert_file=tls.client_cert_file, client_key_file=tls.client_key_file
+        )
+        connector = Connector(
+            resolver,
+            tls=files if is_tls else None,
+            server_name=tls.server_name or host,
+            monotonic=self._clock.monotonic,
+        )
+        pool = settings.pool
+        return Pool(
+            connector,
+            self.metrics,
+            monotonic=self._clock.monotonic,
+            max_connections=pool.max_connections,
+            idle_s=pool.idle,
+            max_age_s=pool.max_age,
+        )
+
+    def _make_plan(self, settings: Settings) -> Plan:
+        default = self._make_route(settings, "default", settings.limits, settings.retry, settings.timeouts)
+        routes = []
+        for number, route in enumerate(settings.routes):
+            name = route.name or f"route-{number}"
+            made = self._make_route(
+                settings,
+                name,
+                route.limits,
+                route.retry or settings.retry,
+                route.timeouts or settings.timeouts,
+            )
+            prefix, methods = matching(route.match)
+            routes.append(_with_match(made, prefix, methods))
+        return Plan(
+            routes=tuple(routes),
+            default=default,
+            authority=authority_of(settings),
+            own_authorities=self._own_authorities,
+            prefix=prefix_of(settings),
+            preserves_host=settings.upstream.host_header == "preserve",
+            via=self._via,
+            replay_bytes=settings.body.replay_up_to,
+        )
+
+    def _make_route(
+        self, settings: Settings, name: str, limits: Limits | None, retry: Retry, timeouts: Timeouts
+    ) -> RoutePlan:
+        budget = retry.budget
+        policy = RetryPolicy(
+            Classifier(retry.on, retry.when_json),
+            RetryBudget(
+                ratio=budget.ratio,
+                floor_per_s=budget.floor_per_s,
+                window_s=budget.window,
+                monotonic=self._clock.monotonic,
+            ),
+            attempts=retry.attempts,
+            methods=frozenset(method.encode() for method in retry.methods),
+            base_s=retry.backoff.base,
+            max_s=retry.backoff.max,
+            rng=self._rng,
+            wall=self._clock.wall,
+        )
+        return RoutePlan(
+            name=name,
+            path_prefix=b"/",
+            methods=None,
+            limiter=self._limiter_of(name if limits is not None else "default", limits, settings),
+            policy=policy,
+            attempt=AttemptLimits(
+                connect_s=timeouts.connect,
+                response_head_s=timeouts.response_head,
+                body_idle_s=timeouts.body_idle,
+                verify_bytes=settings.body.verify_up_to,
+            ),
+            total_s=timeouts.total,
+            max_wait_s=settings.queue.max_wait,
+        )
+
+    def _limiter_of(self, name: str, limits: Limits | None, settings: Settings) -> Limiter:
+        """Return the limiter called ``name``, made or brought up to date; slots and queue survive a reload."""
+        limiter = self._limiters.get(name)
+        if limiter is None:
+            assert limits is not None
+            self._limits_in_force[name] = limits
+            limiter = self._limiters[name] = Limiter(
+                self._loop,
+                self.deadlines,
+                monotonic=self._clock.monotonic,
+                limit=make_limit(limits),
+                bucket=make_bucket(limits),
+                max_waiting=settings.queue.max_waiting,
+            )
+        elif limits is not None:
+            self._put_in_force(name, limits, settings.queue.max_waiting)
+        return limiter
+
+    def _put_in_force(self, name: str, limits: Limits, max_waiting: int) -> None:
+        limiter = self._limiters[name]
+        before = self._limits_in_force[name]
+        same_bucket = (before.rate, before.burst) == (limits.rate, limits.burst)
+        limiter.reconfigure(
+            limit=limiter.limit if before.concurrency == limits.concurrency else make_limit(limits),
+            bucket=limiter.bucket if same_bucket else make_bucket(limits),
+            max_waiting=max_waiting,
+        )
+        self._limits_in_force[name] = limits
+
+    def _gauges(self) -> dict[str, Any]:
+        limiter = self._limiters["default"]
+        all_limiters = self._limiters.values
+        return {
+            "inflight": ("Attempts under way", lambda: sum(one.inflight for one in all_limiters())),
+            "queue_length": ("Calls waiting for a turn", lambda: sum(one.waiting for one in all_limiters())),
+            "concurrency_limit": (
+                "Attempts that may be under way; +Inf when there is no limit",
+                lambda: float("inf") if limiter.limit.value >= UNLIMITED else float(limiter.limit.value),
+            ),
+            "rate_limit": (
+                "Attempts a second that may start; +Inf when there is no cap",
+                lambda: limiter.bucket.rate_per_s if limiter.bucket else float("inf"),
+            ),
+            "tokens": (
+                "Tokens in the bucket; +Inf without a rate",
+                lambda: limiter.bucket.tokens() if limiter.bucket else float("inf"),
+            ),
+            "connections": ("Connections by state", self._connection_counts),
+            "calls": ("Calls of the app under way", lambda: float(self.exchange.calls_under_way)),
+            "deadlines": ("Deadlines being watched", lambda: float(len(self.deadlines))),
+            "tasks": ("Tasks of the event loop", lambda: float(len(asyncio.all_tasks()))),
+            "outage": ("Whether the outage gate is closed", lambda: 0.0),
+            "config_reload_success": ("Whether the last reload succeeded", lambda: self._reload_ok),
+            "loop_lag_seconds": ("How late the event loop last turned", lambda: self._lag_s),
+        }
+
+    def _connection_counts(self) -> dict[str, float]:
+        pool = self.pool
+        return {
+            "idle": float(pool.idle_count),
+            "opening": float(pool.opening),
+            "busy": float(pool.open_count - pool.opening - pool.idle_count),
+            "downstream": float(len(self.listener.connections)),
+        }
+
+    # life
+
+    async def open(self) -> dict[str, str]:
+        """Open all three ports; return their real addresses by name. OSError when one is taken."""
+        settings = self.settings
+        ops, admin = await self.control.open(split_address(settings.ops), split_address(settings.admin))
+        host, port = await self.listener.open(*split_address(settings.listen), self._loop)
+        self._own_authorities = frozenset(
+            name.encode()
+            for name in (f"{host}:{port}", f"localhost:{port}", f"127.0.0.1:{port}", f"[::1]:{port}")
+        )
+        self.exchange.plan = self._make_plan(settings)
+        self._beat = self._loop.call_later(_HEARTBEAT_S, self._heartbeat)
+        self.lifecycle.serve()
+        return {
+            "listen": f"{host}:{port}",
+            "ops": f"{ops[0]}:{ops[1]}",
+            "admin": f"{admin[0]}:{admin[1]}",
+        }
+
+    def _heartbeat(self) -> None:
+        now = self._clock.monotonic()
+        self._lag_s = max(0.0, now - self._beat_at - _HEARTBEAT_S)
+        self._beat_at = now
+        self.pool.sweep(now)
+        self._beat = self._loop.call_later(_HEARTBEAT_S, self._heartbeat)
+
+    async def run_until_stopped(self) -> None:
+        """Serve until told to stop, then drain and take everything down."""
+        await self.lifecycle.until_told()
+        drain = self.settings.drain
+        await self.lifecycle.drain(grace_s=drain.grace, quiet_s=drain.quiet)
+        for limiter in self._limiters.values():
+            limiter.close()
+        await self.pool.close()
+        await self.control.close()
+        if self._beat is not None:
+            self._beat.cancel()
+        self.deadlines.close()
+
+    def reload(self, sources: Sources) -> None:
+        """Load the configuration anew and put it in force as a whole, or keep what is and say why."""
+        try:
+            settings = sources.load()
+        except ConfigError as error:
+            self._reload_ok = 0.0
+            for problem in error.problems:
+                _log.error("reload refused, the running configuration stays: %s", problem)
+            return
+        fixed = [
+            key
+            for key in ("listen", "ops", "admin", "upstream", "downstream")
+            if _differs(key, settings, self)
+        ]
+        if fixed:
+            _log.warning("a restart is needed for: %s", ", ".join(fixed))
+        settings = settings.model_copy(update={key: getattr(self.settings, key) for key in fixed})
+        self.settings = settings
+        self.exchange.plan = self._make_plan(settings)
+        pool = settings.pool
+        self.pool.max_connections = pool.max_connections
+        self.pool.idle_s = pool.idle
+        self.pool.max_age_s = pool.max_age
+        self.access_log.access = settings.log.access
+        self.access_log.format = settings.log.format
+        set_up_logging(format=settings.log.format, level=settings.log.level)
+        self._reload_ok = 1.0
+        _log.info("configuration reloaded")
+
+    # control.views.Health
+
+    @property
+    def is_started(self) -> bool:
+        """Whether the ports are open."""
+        return self.lifecycle.state is not State.STARTING
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether new calls are welcome."""
+        return self.lifecycle.state is State.SERVING
+
+    def heartbeat_age_s(self) -> float:
+        """Return how long ago the loop last turned."""
+        return self._clock.monotonic() - self._beat_at
+
+    # control.views.Operations
+
+    def effective_config(self) -> Mapping[str, Any]:
+        """Return the configuration in force."""
+        return redacted(self.settings)
+
+    def limits(self) -> Mapping[str, Any]:
+        """Return limits and their use, by limiter."""
+        return {
+            name: {
+                "rate": limiter.bucket.rate_per_s if limiter.bucket else None,
+                "burst": limiter.bucket.burst if limiter.bucket else None,
+                "tokens": round(limiter.bucket.tokens(), 2) if limiter.bucket else None,
+                "concurrency": {
+                    "mode": self._limits_in_force[name].concurrency.mode,
+                    "limit": None if limiter.limit.value >= UNLIMITED else limiter.limit.value,
+                },
+                "inflight": limiter.inflight,
+                "waiting": limiter.waiting,
+            }
+            for name, limiter in self._limiters.items()
+        }
+
+    def change_limits(self, change: Mapping[str, Any]) -> list[str]:
+        """Merge a change into the default limits, or into those of the limiter that ``route`` names."""
+        change = dict(change)
+        name = str(change.pop("route", "default"))
+        if name not in self._limiters:
+            return [f"route: {name!r} has no limits of its own; there are {', '.join(self._limiters)}"]
+        tree = self._limits_in_force[name].model_dump()
+        concurrency = change.pop("concurrency", {})
+        if not isinstance(concurrency, dict):
+            return ['concurrency: expected an object such as {"limit": 8}']
+        tree.update(change)
+        tree["concurrency"].update(concurrency)
+        try:
+            limits = Limits.model_validate(tree)
+        except ValidationError as error:
+            return [".".join(map(str, item["loc"])) + ": " + item["msg"] for item in error.errors()]
+        self._put_in_force(name, limits, self._limiters[name].max_waiting)
+        _log.info("limits of %s changed by the operator: %s", name, limits.model_dump())
+        return []
+
+    def queue(self) -> Mapping[str, Any]:
+        """Return who waits and what is under way."""
+        return {
+            "calls_under_way": self.exchange.calls_under_way,
+            "limiters": {
+                name: {"waiting": limiter.waiting, "inflight": limiter.inflight}
+                for name, limiter in self._limiters.items()
+            },
+            "connections": self._connection_counts(),
+            "deadlines": len(self.deadlines),
+            "tasks": len(asyncio.all_tasks()),
+        }
+
+    def log_level(self) -> str:
+        """Return the level in force."""
+        return logging.getLevelName(logging.getLogger().level).lower()
+
+    def set_log_level(self, level: str) -> bool:
+        """Set the level."""
+        if level not in _LEVELS:
+            return False
+        logging.getLogger().setLevel(level.upper())
+        return True
+
+    def drain(self) -> None:
+        """Begin to stop."""
+        self.lifecycle.stop()
+
+    @property
+    def allows_shutdown(self) -> bool:
+        """Whether POST /shutdown is enabled."""
+        return self.settings.allow_shutdown
+
+    def shutdown(self) -> None:
+        """Stop at once."""
+        self._loop.call_later(0.05, self.lifecycle.stop_at_once)
+
+
+def _with_match(route: RoutePlan, prefix: bytes, methods: frozenset[bytes] | None) -> RoutePlan:
+    return RoutePlan(
+        name=route.name,
+        path_prefix=prefix,
+        methods=methods,
+        limiter=route.limiter,
+        policy=route.policy,
+        attempt=route.attempt,
+        total_s=route.total_s,
+        max_wait_s=route.max_wait_s,
+    )
+
+
+def _differs(key: str, settings: Settings, sidecar: Sidecar) -> bool:
+    return bool(getattr(settings, key) != getattr(sidecar.settings, key))
+
+
+async def _watch(sidecar: Sidecar, sources: Sources) -> None:
+    """Reload when the file's content changes."""
+    if sources.path is None:
+        return
+    watch = FileWatch(sources.path)
+    while True:
+        await asyncio.sleep(1.0)
+        if watch.has_changed():
+            sidecar.reload(sources)
+
+
+async def _serve(sources: Sources, settings: Settings) -> int:
+    loop = asyncio.get_running_loop()
+    sidecar = Sidecar(settings, loop, clock=SystemClock(), rng=random.Random())
+    try:
+        addresses = await sidecar.open()
+    except OSError as error:
+        print(f"sidegate: cannot listen: {error}", file=sys.stderr)
+        await sidecar.control.close()
+        return 1
+    loop.add_signal_handler(signal.SIGTERM, sidecar.lifecycle.stop)
+    loop.add_signal_handler(signal.SIGINT, sidecar.lifecycle.stop)
+    loop.add_signal_handler(signal.SIGHUP, sidecar.reload, sources)
+    for note in without_effect(settings):
+        _log.warning("%s", note)
+    gc.collect()
+    gc.freeze()  # what start-up made lives as long as the process: no collection needs to walk it again
+    print(json.dumps({"event": "ready", **addresses}), flush=True)
+    watching = loop.create_task(_watch(sidecar, sources))
+    try:
+        await sidecar.run_until_stopped()
+    finally:
+        watching.cancel()
+    return 0
+
+
+def serve(sources: Sources, settings: Settings) -> int:
+    """Run the sidecar until it is told to stop; return the exit code."""
+    set_up_logging(format=settings.log.format, level=settings.log.level)
+    return uvloop.run(_serve(sources, settings))

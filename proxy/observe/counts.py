@@ -1,0 +1,63 @@
+"""Counters and histograms that cost little to move, and are turned into Prometheus' words only when somebody asks.
+
+prometheus_client's own ``observe`` takes a lock and walks the buckets; eight of them a call would be a fifth of what a call may
+cost. Everything here happens on the event loop's one thread, so plain numbers do.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+
+BUCKETS_S = (
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
+)  # fmt: skip
+"""Upper bounds in seconds: from half a millisecond to twice the longest a call may take by default."""
+
+BUCKETS_REQUESTS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 10000.0, 100000.0)
+
+Labels = tuple[str, ...]
+
+
+class Histogram:
+    """Counts per bucket, not yet summed up, and the sum of all values."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """Return (upper bound, count up to it) as the exposition format wants them, +Inf last."""
+        seen = 0
+        rows = []
+        for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
+            seen += count
+            rows.append(("+Inf" if bound == float("inf") else repr(bound), float(seen)))
+        return rows
+
+
+class HistogramFamily(dict[Labels, Histogram]):
+    """Histograms by label values, made when first met."""
+
+    def __init__(self, bounds: tuple[float, ...] = BUCKETS_S) -> None:
+        super().__init__()
+        self._bounds = bounds
+
+    def __missing__(self, labels: Labels) -> Histogram:
+        histogram = self[labels] = Histogram(self._bounds)
+        return histogram
+
+
+class CounterFamily(defaultdict[Labels, float]):
+    """Counters by label values, made when first met."""
+
+    def __init__(self) -> None:
+        super().__init__(float)

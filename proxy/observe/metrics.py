@@ -1,0 +1,188 @@
+"""The metrics of contract.md, filled from outcomes and read at a scrape.
+
+Label values come from enums, configuration and status codes only: never from a path, a page number or a client.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from proxy.base.outcomes import AttemptOutcome, ExchangeOutcome
+from proxy.base.reasons import Reason
+from proxy.observe.counts import BUCKETS_REQUESTS, CounterFamily, Histogram, HistogramFamily
+
+_METHODS = frozenset(
+    {b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH"}
+)
+
+_COUNTERS = {
+    "requests": ("Calls of the app, by what they were answered", ("route", "method", "code", "reason")),
+    "attempts": ("Tries at the upstream, by how they ended", ("route", "kind", "code", "reason")),
+    "retries": ("Retries decided, by the failure before", ("reason",)),
+    "retry_denied": ("Failures that stood, by what forbade a retry", ("why",)),
+    "bytes": ("Body bytes of calls, towards the app (in) and from it (out)", ("direction",)),
+    "connections_closed": ("Upstream connections closed", ("side", "why")),
+    "connections_opened": ("Upstream connections opened", ()),
+}
+_HISTOGRAMS = {
+    "request_seconds": ("Call, from its head to its last answer byte", ("route", "outcome")),
+    "attempt_seconds": ("One try at the upstream", ("route", "outcome")),
+    "wait_seconds": ("Waits of calls that did wait", ("stage",)),
+    "phase_seconds": ("Phases of attempts", ("phase",)),
+    "connection_requests": ("Requests an upstream connection had carried when it was closed", ()),
+}
+
+
+class Metrics:
+    """Counts every outcome. ``attempt`` and ``call`` are on the path of each call."""
+
+    def __init__(self) -> None:
+        self.requests = CounterFamily()
+        self.attempts = CounterFamily()
+        self.retries = CounterFamily()
+        self.retry_denied_by = CounterFamily()
+        self.bytes = CounterFamily()
+        self.connections_closed = CounterFamily()
+        self.connections_opened = 0
+        self.request_seconds = HistogramFamily()
+        self.attempt_seconds = HistogramFamily()
+        self.wait_seconds = HistogramFamily()
+        self.phase_seconds = HistogramFamily()
+        self.connection_requests = Histogram(BUCKETS_REQUESTS)
+        self._head = self.phase_seconds["head",]
+        self._body = self.phase_seconds["body",]
+        for stage in ("queue", "token", "backoff", "outage"):
+            self.wait_seconds[stage,]
+        for phase in ("dns", "connect", "tls"):
+            self.phase_seconds[phase,]
+
+    def attempt(self, outcome: AttemptOutcome) -> None:
+        """Count one finished attempt."""
+        route, reason = outcome.route, outcome.reason
+        is_ok = reason is Reason.OK
+        self.attempts[route, outcome.kind, str(outcome.status), reason.value] += 1
+        took_s = outcome.ended_at - outcome.started_at
+        self.attempt_seconds[route, "ok" if is_ok else "error"].observe(took_s)
+        if outcome.status:
+            self._head.observe(outcome.head_s)
+            if outcome.body_s:
+                self._body.observe(outcome.body_s)
+
+    def call(self, outcome: ExchangeOutcome) -> None:
+        """Count one finished call."""
+        reason = outcome.reason
+        method = outcome.method.decode() if outcome.method in _METHODS else "_OTHER"
+        self.requests[outcome.route, method, str(outcome.status), reason.value] += 1
+        took_s = outcome.ended_at - outcome.started_at
+        self.request_seconds[outcome.route, "ok" if reason is Reason.OK else "error"].observe(took_s)
+        self.bytes["in",] += outcome.bytes_in
+        if outcome.bytes_out:
+            self.bytes["out",] += outcome.bytes_out
+
+    def refused(self, status: int, reason: Reason) -> None:
+        """Count bytes that never became a request."""
+        self.requests["default", "_OTHER", str(status), reason.value] += 1
+
+    def retried(self, reason: Reason) -> None:
+        """Count a retry decided."""
+        self.retries[reason.value,] += 1
+
+    def retry_denied(self, why: str) -> None:
+        """Count a retry not granted."""
+        self.retry_denied_by[why,] += 1
+
+    def waited(self, stage: str, seconds: float) -> None:
+        """Count a wait."""
+        self.wait_seconds[stage,].observe(seconds)
+
+    def connection_opened(self, dns_s: float, connect_s: float, tls_s: float) -> None:
+        """Count a connection and its phases; 0.0 stands for a phase there was not."""
+        self.connections_opened += 1
+        for phase, seconds in (("dns", dns_s), ("connect", connect_s), ("tls", tls_s)):
+            if seconds:
+                self.phase_seconds[phase,].observe(seconds)
+
+    def connection_closed(self, side: str, why: str, requests: int) -> None:
+        """Count a connection's end."""
+        self.connections_closed[side, why] += 1
+        self.connection_requests.observe(requests)
+
+
+class MetricsCollector(Collector):
+    """Turns counts into metric families at a scrape. ``gauges`` are asked then."""
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        gauges: Mapping[str, tuple[str, Callable[[], float | Mapping[str, float]]]],
+        build_info: Mapping[str, str],
+    ) -> None:
+        self._metrics = metrics
+        self._gauges = gauges
+        self._build_info = dict(build_info)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family."""
+        metrics = self._metrics
+        counters: dict[str, Mapping[tuple[str, ...], float]] = {
+            "requests": metrics.requests,
+            "attempts": metrics.attempts,
+            "retries": metrics.retries,
+            "retry_denied": metrics.retry_denied_by,
+            "bytes": metrics.bytes,
+            "connections_closed": metrics.connections_closed,
+            "connections_opened": {(): metrics.connections_opened},
+        }
+        for name, (help_text, labels) in _COUNTERS.items():
+            family = CounterMetricFamily(f"sidegate_{name}", help_text, labels=labels)
+            for values, count in counters[name].items():
+                family.add_metric(values, count)
+            yield family
+        histograms: dict[str, Mapping[tuple[str, ...], Histogram]] = {
+            "request_seconds": metrics.request_seconds,
+            "attempt_seconds": metrics.attempt_seconds,
+            "wait_seconds": metrics.wait_seconds,
+            "phase_seconds": metrics.phase_seconds,
+            "connection_requests": {(): metrics.connection_requests},
+        }
+        for name, (help_text, labels) in _HISTOGRAMS.items():
+            histogram_family = HistogramMetricFamily(f"sidegate_{name}", help_text, labels=labels)
+            for values, histogram in histograms[name].items():
+                histogram_family.add_metric(values, histogram.cumulative(), histogram.total)
+            yield histogram_family
+        yield from self._collect_gauges()
+
+    def _collect_gauges(self) -> Iterator[Metric]:
+        for name, (help_text, read) in self._gauges.items():
+            value = read()
+            if isinstance(value, Mapping):
+                family = GaugeMetricFamily(f"sidegate_{name}", help_text, labels=("state",))
+                for state, count in value.items():
+                    family.add_metric((state,), count)
+            else:
+                family = GaugeMetricFamily(f"sidegate_{name}", help_text, value=value)
+            yield family
+        info = InfoMetricFamily("sidegate_build", "What runs where", value=self._build_info)
+        yield info
+
+
+def make_registry(collector: Collector) -> CollectorRegistry:
+    """Return a registry with our families and those of the process, the platform and the garbage collector."""
+    registry = CollectorRegistry()
+    registry.register(collector)
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    with contextlib.suppress(ValueError):
+        GCCollector(registry=registry)
+    return registry

@@ -1,0 +1,24 @@
+"""What responding needs of the app's connection."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from proxy.base.signal import Signal
+
+
+class ClientStream(Protocol):
+    """The app's connection, as far as answers are concerned."""
+
+    signal: Signal
+    is_write_paused: bool
+    is_gone: bool
+
+    def write(self, data: bytes) -> None:
+        """Send ``data``."""
+
+    def writelines(self, parts: list[bytes]) -> None:
+        """Send all parts."""
+
+    def break_off(self) -> None:
+        """End the connection so that the app can tell the answer is not whole."""

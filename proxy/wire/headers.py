@@ -1,0 +1,62 @@
+"""Header names the proxy must know, and which of them end here."""
+
+from __future__ import annotations
+
+Headers = list[tuple[bytes, bytes]]
+"""Names and values in the order and spelling they arrived, duplicates kept, white space around values removed."""
+
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"http2-settings",
+    }
+)
+"""RFC 9110 §7.6.1 and what older agents add: meant for the next hop, never forwarded, in either direction."""
+
+NEVER_NAMED_AWAY = frozenset(
+    {
+        b"host",
+        b"content-length",
+        b"content-type",
+        b"content-encoding",
+        b"content-range",
+        b"authorization",
+        b"cookie",
+        b"set-cookie",
+        b"cache-control",
+        b"date",
+        b"etag",
+        b"location",
+        b"range",
+        b"if-range",
+        b"if-match",
+        b"if-none-match",
+        b"idempotency-key",
+        b"via",
+    }
+)
+"""End-to-end fields that a ``Connection`` header may not name away: RFC 9110 §7.6.1 forbids naming them, and obeying would let
+one hop silently strip another's credentials. They stay, and the naming is ignored."""
+
+
+def tokens(value: bytes) -> list[bytes]:
+    """Split a comma-separated field value into lower-case tokens; empty elements are dropped (RFC 9110 §5.6.1)."""
+    return [token for part in value.split(b",") if (token := part.strip(b" \t").lower())]
+
+
+def named_away(connection_tokens: list[bytes]) -> set[bytes]:
+    """Return the header names that ``Connection`` makes hop-by-hop in this message."""
+    return {token for token in connection_tokens if token not in NEVER_NAMED_AWAY}
+
+
+def encode_lines(headers: Headers) -> bytes:
+    """Return ``Name: value`` lines, each ended by CRLF."""
+    return b"".join([b"%b: %b\r\n" % header for header in headers])

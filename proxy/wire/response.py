@@ -1,0 +1,47 @@
+"""An upstream's answer as the rest of the program sees it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from proxy.wire.response_facts import ResponseFacts
+
+
+class BodyReader(Protocol):
+    """Where the rest of a body that streams comes from."""
+
+    async def read(self) -> list[bytes]:
+        """Return the next bytes, [] at the end; whether that end was the true one, ``is_complete`` says."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the body arrived whole."""
+
+    @property
+    def has_expired(self) -> bool:
+        """Whether the call ran out of time."""
+
+    def pause(self) -> None:
+        """Stop reading from the upstream: the app is slower."""
+
+    def resume(self) -> None:
+        """Read on."""
+
+
+class Response:
+    """Status, phrase and header facts, and the body: all of it in ``chunks``, or its beginning when ``rest`` is set."""
+
+    __slots__ = ("body_bytes", "chunks", "facts", "phrase", "rest", "status")
+
+    def __init__(
+        self, status: int, phrase: bytes, facts: ResponseFacts, chunks: list[bytes], rest: BodyReader | None
+    ) -> None:
+        self.status = status
+        self.phrase = phrase
+        self.facts = facts
+        self.chunks = chunks
+        self.body_bytes = 0
+        self.rest = rest
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status} {'streaming' if self.rest else 'whole'}>"
