@@ -15,14 +15,14 @@ from proxy.admit.limit import Verdict
 from proxy.admit.limiter import Denied
 from proxy.attempt.attempt import Attempt, BodySource, OutgoingRequest
 from proxy.attempt.pool import Pool
-from proxy.base.deadlines import Deadlines
 from proxy.base.outcomes import FIRST, RETRY, AttemptOutcome, ExchangeOutcome
 from proxy.base.reasons import STATUS_OF_REASON, Reason
 from proxy.config.units import parse_duration
 from proxy.judge.retry import Decision, Why
 from proxy.plan import Plan, RoutePlan
 from proxy.respond.client import ClientStream
-from proxy.respond.reply import LocalReply, Marks, relay, write_whole
+from proxy.respond.reply import CLOSES, KEEPS_ALIVE, PERSISTS, LocalReply, Marks, relay, write_whole
+from proxy.wire.request_facts import Refusal
 from proxy.wire.request_parser import Request
 from proxy.wire.response import Response
 
@@ -62,22 +62,11 @@ class Observer(Protocol):
 class _Call:
     """The state of one call between its attempts."""
 
-    __slots__ = (
-        "allowed",
-        "client",
-        "deadline",
-        "is_repeatable",
-        "is_replayable",
-        "last",
-        "outcome",
-        "outgoing",
-        "plan",
-        "refused",
-        "request",
-        "route",
-        "stale_replays",
-        "tries",
-    )
+    tries: int = 0
+    stale_replays: int = 0
+    is_replayable: bool = True
+    last: Response | None = None
+    outgoing: OutgoingRequest
 
     def __init__(
         self, plan: Plan, route: RoutePlan, request: Request, client: Client, outcome: ExchangeOutcome
@@ -89,13 +78,17 @@ class _Call:
         self.outcome = outcome
         self.deadline = outcome.started_at + route.total_s
         self.allowed = route.policy.attempts
-        self.tries = 0
-        self.stale_replays = 0
-        self.is_repeatable = route.policy.is_repeatable(request.method, request.facts.has_idempotency_key)
-        self.is_replayable = True
-        self.last: Response | None = None
-        self.refused: LocalReply | None = None
-        self.outgoing: OutgoingRequest
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether the request may be sent twice."""
+        request = self.request
+        return self.route.policy.is_repeatable(request.method, request.facts.has_idempotency_key)
+
+    @property
+    def counted_tries(self) -> int:
+        """Tries so far, replays on a fresh connection not counted."""
+        return self.tries - self.stale_replays
 
 
 class Exchange:
@@ -105,14 +98,12 @@ class Exchange:
         self,
         plan: Plan,
         pool: Pool,
-        deadlines: Deadlines,
         observer: Observer,
         *,
         monotonic: Callable[[], float],
     ) -> None:
         self.plan = plan
         self._pool = pool
-        self._deadlines = deadlines
         self._observer = observer
         self._monotonic = monotonic
         self._marks = Marks(plan.via)
@@ -137,11 +128,12 @@ class Exchange:
             self._observer.call(outcome)
 
     async def _carry(self, call: _Call) -> bool:
+        request = call.request
         refusal = self._read_head(call)
-        if refusal is None and call.request.facts.has_body:
+        if refusal is None and request.facts.has_body:
             refusal = await self._read_body(call)
         if refusal is not None:
-            return self._reply(call, refusal, call.client.needs_close(call.request))
+            return self._reply(call, refusal)
         is_fresh = False
         limiter = call.route.limiter
         while True:
@@ -151,11 +143,12 @@ class Exchange:
                     return self._answer_with_what_there_is(call, refusal)
             attempt = self._start(call)
             outcome = attempt.outcome
-            response = None
+            decision = Decision.FINAL
             try:
-                response = await attempt.run(call.outgoing, fresh=is_fresh)
-                decision = self._judge(call, outcome, response)
-                if decision is Decision.FINAL and response is not None and response.rest is not None:
+                response = await attempt.run(call.outgoing, is_fresh)
+                if response is None or outcome.status >= 400 or call.route.policy.reads_bodies:
+                    decision = self._judge(call, outcome, response)
+                if response is not None and response.rest is not None and decision is Decision.FINAL:
                     return await self._relay(call, response, outcome)
             except asyncio.CancelledError:
                 outcome.reason = Reason.CLIENT_GONE
@@ -179,30 +172,27 @@ class Exchange:
         """Turn the request's head into the one to send; a reply where it cannot be carried."""
         request, plan = call.request, call.plan
         facts = request.facts
+        path = plan.target_of(request)
+        if not facts.is_plain:
+            refusal = self._judge_head(call)
+            if refusal is not None:
+                return refusal
+        if isinstance(path, Refusal):
+            return LocalReply(path.status, Reason.BAD_REQUEST, path.detail)
+        head = plan.encode_head(request, path)
+        call.outgoing = OutgoingRequest(head if facts.has_body else head + b"\r\n", request.method == b"HEAD")
+        return None
+
+    def _judge_head(self, call: _Call) -> LocalReply | None:
+        """Look at what only some heads hold; a reply where one cannot be carried."""
+        facts = call.request.facts
         if facts.refusal is not None:
             return LocalReply(facts.refusal.status, Reason.BAD_REQUEST, facts.refusal.detail)
-        target = plan.target_of(request)
-        if target.status:
-            return LocalReply(target.status, Reason.BAD_REQUEST, target.detail)
-        if facts.via and plan.is_loop(facts.via):
+        if facts.via and call.plan.is_loop(facts.via):
             return LocalReply(508, Reason.BAD_REQUEST, "the call has come through this sidecar before")
         if facts.stops_here:
             return LocalReply(400, Reason.BAD_REQUEST, "Max-Forwards is used up at this sidecar")
-        bad = self._read_wishes(call)
-        if bad is not None:
-            return bad
-        host = facts.host if plan.preserves_host and facts.host else plan.authority
-        head = b"%b %b HTTP/1.1\r\nHost: %b\r\n%bVia: 1.1 %b\r\n" % (
-            request.method,
-            target.path,
-            host,
-            facts.lines,
-            plan.via,
-        )
-        if not facts.has_body:
-            head += b"\r\n"
-        call.outgoing = OutgoingRequest(head, answers_head=request.method == b"HEAD")
-        return None
+        return self._read_wishes(call)
 
     def _read_wishes(self, call: _Call) -> LocalReply | None:
         """Obey the app's Sidegate-* headers; a reply that names the one that makes no sense."""
@@ -239,7 +229,8 @@ class Exchange:
             return None
         call.outcome.bytes_out = request.waiting_bytes
         outgoing.head += b"Content-Length: %d\r\n\r\n" % request.waiting_bytes if facts.chunked else b"\r\n"
-        outgoing.body = request.take_all()
+        if request.waiting_bytes:
+            outgoing.body = request.take_all()
         return None
 
     # admit
@@ -275,30 +266,23 @@ class Exchange:
     # attempt
 
     def _start(self, call: _Call) -> Attempt:
-        kind = RETRY if call.tries > call.stale_replays else FIRST
-        now = self._monotonic()
         route = call.route
+        now = self._monotonic()
         if not call.tries:
             route.policy.budget.note_first_try(now)
+        kind = RETRY if call.counted_tries else FIRST
         call.tries += 1
+        call.outcome.attempts = call.counted_tries
         outcome = AttemptOutcome(route.name, kind, now, route.limiter.inflight)
-        return Attempt(
-            self._pool,
-            self._deadlines,
-            call.client.signal,
-            outcome,
-            route.attempt,
-            deadline=call.deadline,
-            monotonic=self._monotonic,
-        )
+        return Attempt(self._pool, call.client.signal, outcome, route.attempt, call.deadline, self._monotonic)
 
     # judge
 
     def _judge(self, call: _Call, outcome: AttemptOutcome, response: Response | None) -> Decision:
         """Decide what follows an attempt, and say so to whoever counts."""
         policy = call.route.policy
-        policy.read(outcome, response)
-        call.outcome.attempts = call.tries - call.stale_replays
+        if response is not None:
+            policy.read(outcome, response)
         if outcome.reason is Reason.OK:
             return Decision.FINAL
         if outcome.retry_after_s:
@@ -311,10 +295,11 @@ class Exchange:
             outcome, repeatable=call.is_repeatable, replayable=call.is_replayable
         ):
             call.stale_replays += 1
+            call.outcome.attempts = call.counted_tries
             return Decision.AGAIN_FRESH
         why = policy.why_not(
             outcome,
-            tries=call.tries - call.stale_replays,
+            tries=call.counted_tries,
             allowed=call.allowed,
             repeatable=call.is_repeatable,
             replayable=call.is_replayable,
@@ -332,7 +317,7 @@ class Exchange:
         """Wait for budget, then back off; False when the deadline leaves no time for it."""
         policy = call.route.policy
         started = self._monotonic()
-        pause_s = policy.pause_s(call.tries - call.stale_replays, outcome)
+        pause_s = policy.pause_s(call.counted_tries, outcome)
         why_not = Why.DEADLINE
         while True:
             now = self._monotonic()
@@ -354,59 +339,64 @@ class Exchange:
 
     def _answer(self, call: _Call, response: Response | None, outcome: AttemptOutcome) -> bool:
         """Answer with the last attempt's answer, or an earlier one's, or say what went wrong."""
-        if response is not None and response.rest is None:
-            call.last = response
-        result = call.outcome
-        result.reason = outcome.reason
-        result.detail = outcome.error
-        if call.last is None:
-            detail = outcome.error or "the upstream gave no answer"
-            return self._reply(
-                call,
-                LocalReply(STATUS_OF_REASON.get(outcome.reason, 502), outcome.reason, detail),
-                call.client.needs_close(call.request),
-            )
-        return self._write(call, call.last)
+        if response is None or response.rest is not None:
+            response = call.last
+        if outcome.reason is not Reason.OK:
+            call.outcome.reason = outcome.reason
+            call.outcome.detail = outcome.error
+        if response is not None:
+            return self._write(call, response)
+        detail = outcome.error or "the upstream gave no answer"
+        return self._reply(
+            call, LocalReply(STATUS_OF_REASON.get(outcome.reason, 502), outcome.reason, detail)
+        )
 
     def _answer_with_what_there_is(self, call: _Call, refusal: LocalReply) -> bool:
         """Answer a call that may not be tried again: the upstream's last word if it ever spoke."""
         if call.last is None:
-            return self._reply(call, refusal, call.client.needs_close(call.request))
+            return self._reply(call, refusal)
         call.outcome.reason = refusal.reason
         call.outcome.detail = refusal.detail
         return self._write(call, call.last)
 
     def _write(self, call: _Call, response: Response) -> bool:
         client = call.client
-        closes = client.needs_close(call.request)
-        marks = self._marks.lines(call.outcome.attempts)
-        persistence = _persistence(call.request, closes)
-        call.outcome.status = response.status
-        call.outcome.bytes_in = write_whole(client, response, marks, persistence)
+        request = call.request
+        result = call.outcome
+        closes = client.needs_close(request)
+        persistence = PERSISTS
+        if closes:
+            persistence = CLOSES
+        elif not request.facts.speaks_1_1:
+            persistence = KEEPS_ALIVE
+        result.status = response.head.status
+        result.bytes_in = write_whole(client, response, self._marks.lines(result.attempts, persistence))
         return not closes
 
-    def _reply(self, call: _Call, reply: LocalReply, closes: bool) -> bool:
+    def _reply(self, call: _Call, reply: LocalReply) -> bool:
         outcome = call.outcome
         outcome.status = reply.status
         outcome.reason = reply.reason
         outcome.detail = reply.detail
         outcome.local = True
-        marks = self._marks.lines(outcome.attempts)
-        closes = closes or call.request.facts.refusal is not None
-        call.client.write(reply.encode(marks, closes=closes, answers_head=call.request.method == b"HEAD"))
+        request = call.request
+        closes = call.client.needs_close(request) or request.facts.refusal is not None
+        persistence = CLOSES if closes else PERSISTS if request.facts.speaks_1_1 else KEEPS_ALIVE
+        marks = self._marks.lines(outcome.attempts, persistence)
+        call.client.write(reply.encode(marks, answers_head=request.method == b"HEAD"))
         return not closes
 
     async def _relay(self, call: _Call, response: Response, outcome: AttemptOutcome) -> bool:
         """Pass an answer on that is too large to verify; a cut ends as a cut."""
         client = call.client
         may_chunk = call.request.facts.speaks_1_1
-        closes = client.needs_close(call.request) or (response.facts.content_length is None and not may_chunk)
+        closes = client.needs_close(call.request) or (response.head.content_length is None and not may_chunk)
         result = call.outcome
-        result.status = response.status
+        result.status = response.head.status
         result.reason = outcome.reason
-        marks = self._marks.lines(result.attempts)
-        persistence = _persistence(call.request, closes)
-        result.bytes_in, is_complete = await relay(client, response, marks, persistence, may_chunk=may_chunk)
+        persistence = CLOSES if closes else PERSISTS if may_chunk else KEEPS_ALIVE
+        marks = self._marks.lines(result.attempts, persistence)
+        result.bytes_in, is_complete = await relay(client, response, marks, may_chunk=may_chunk)
         if not is_complete:
             if outcome.reason in (Reason.OK, Reason.UPSTREAM_STATUS):
                 outcome.reason = Reason.CLIENT_GONE
@@ -415,13 +405,6 @@ class Exchange:
             client.break_off()
             return False
         return not closes
-
-
-def _persistence(request: Request, closes: bool) -> bytes:
-    """Return the Connection line an answer needs: none in the common case (RFC 9112 §9.3)."""
-    if closes:
-        return b"Connection: close\r\n"
-    return b"" if request.facts.speaks_1_1 else b"Connection: keep-alive\r\n"
 
 
 _IGNORED = frozenset({Reason.CLIENT_GONE, Reason.STALE_CONNECTION, Reason.DEADLINE})

@@ -92,7 +92,7 @@ class Sidecar:
         self.deadlines = Deadlines(loop, clock.monotonic)
         self.pool = self._make_pool(settings)
         self.exchange = Exchange(
-            self._make_plan(settings), self.pool, self.deadlines, self.observer, monotonic=clock.monotonic
+            self._make_plan(settings), self.pool, self.observer, monotonic=clock.monotonic
         )
         down = settings.downstream
         self.listener = DownstreamListener(
@@ -144,6 +144,7 @@ class Sidecar:
         return Pool(
             connector,
             self.metrics,
+            self.deadlines,
             monotonic=self._clock.monotonic,
             max_connections=pool.max_connections,
             idle_s=pool.idle,
@@ -185,7 +186,7 @@ class Sidecar:
                 ratio=budget.ratio,
                 floor_per_s=budget.floor_per_s,
                 window_s=budget.window,
-                monotonic=self._clock.monotonic,
+                now=self._clock.monotonic(),
             ),
             attempts=retry.attempts,
             methods=frozenset(method.encode() for method in retry.methods),

@@ -14,6 +14,7 @@ from proxy.attempt.attempt import AttemptLimits
 from proxy.config.settings import Match, Settings
 from proxy.judge.retry import RetryPolicy
 from proxy.wire.headers import tokens
+from proxy.wire.request_facts import Refusal
 from proxy.wire.request_parser import Request
 
 
@@ -38,15 +39,6 @@ class RoutePlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """Where a request goes: the target to send and whether Host is the app's own word."""
-
-    path: bytes
-    status: int = 0
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything a call needs to know of the configuration."""
 
@@ -66,31 +58,44 @@ class Plan:
                 return route
         return self.default
 
-    def target_of(self, request: Request) -> Target:
+    def target_of(self, request: Request) -> bytes | Refusal:
         """Return the target for the upstream, byte for byte the app's but for the configured prefix."""
         target = request.target
+        if b"#" in target:
+            return Refusal(400, "a fragment has no place in a request target")
         if target[:1] == b"/":
-            if b"#" in target:
-                return Target(b"", 400, "a fragment has no place in a request target")
-            return Target(self.prefix + target if self.prefix else target)
+            return self.prefix + target
         if target == b"*" and request.method == b"OPTIONS":
-            return Target(target)
+            return target
         return self._absolute(target)
 
-    def _absolute(self, target: bytes) -> Target:
+    def _absolute(self, target: bytes) -> bytes | Refusal:
         # RFC 9112 §3.2.2: the absolute form must be understood; its authority beats the Host header.
         scheme, separator, rest = target.partition(b"://")
-        if not separator or scheme.lower() not in (b"http", b"https") or b"#" in target:
-            return Target(b"", 400, "the request target is neither a path nor an absolute URL")
+        if not separator or scheme.lower() not in (b"http", b"https"):
+            return Refusal(400, "the request target is neither a path nor an absolute URL")
         cut = min((i for i in (rest.find(b"/"), rest.find(b"?")) if i >= 0), default=len(rest))
         authority, path = rest[:cut].lower(), rest[cut:]
         if path[:1] != b"/":
             path = b"/" + path
         if authority == self.authority.lower():
-            return Target(path)
+            return path
         if authority in self.own_authorities:
-            return Target(self.prefix + path)
-        return Target(b"", 421, f"this sidecar carries calls to {self.authority.decode()} only")
+            return self.prefix + path
+        return Refusal(421, f"this sidecar carries calls to {self.authority.decode()} only")
+
+    def encode_head(self, request: Request, path: bytes) -> bytes:
+        """Return the head for the upstream, without framing and the empty line.
+
+        What is behind the target is the same for every request with the same headers; it is kept with them.
+        """
+        facts = request.facts
+        encoded = facts.encoded
+        if encoded is None or encoded[0] is not self:
+            host = facts.host if self.preserves_host and facts.host else self.authority
+            tail = b" HTTP/1.1\r\nHost: %b\r\n%bVia: 1.1 %b\r\n" % (host, facts.lines, self.via)
+            encoded = facts.encoded = (self, tail)
+        return b"%b %b%b" % (request.method, path, encoded[1])
 
     def is_loop(self, via: list[bytes]) -> bool:
         """Whether the request has come through this very sidecar before."""

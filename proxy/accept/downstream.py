@@ -12,20 +12,20 @@ import logging
 from typing import Protocol, cast
 
 from proxy.attempt.attempt import BodySource
-from proxy.base.deadlines import Deadlines
+from proxy.base.deadlines import NEVER, Deadlines
 from proxy.base.reasons import Reason
 from proxy.base.signal import Signal
 from proxy.exchange import Client, Exchange
-from proxy.respond.reply import LocalReply
+from proxy.respond.reply import CLOSES, LocalReply
 from proxy.wire.request_parser import Request, RequestParser
 
 _log = logging.getLogger("sidegate.accept")
 
-_NEVER = float("inf")
 _PIPELINE_LIMIT = 32
 _READ_AHEAD_BYTES = 256 << 10
 _LINGER_S = 2.0
 _LINGER_BYTES = 1 << 20
+_LAST_MARKS = CLOSES + b"\r\n"
 
 
 class Listener(Protocol):
@@ -89,7 +89,7 @@ class Downstream(asyncio.Protocol):
         self._has_ended = False
         self._discarded_bytes = 0
         self.signal = Signal(loop)
-        self.deadline = _NEVER
+        self.deadline = NEVER
         self.has_expired = False
         self.is_busy = False
         self.is_gone = False
@@ -141,9 +141,15 @@ class Downstream(asyncio.Protocol):
         self.is_write_paused = False
         self.signal.fire()
 
+    def _expire_at(self, deadline: float) -> None:
+        self.deadline = deadline
+        deadlines = self._listener.deadlines
+        if deadline < deadlines.next_sweep:
+            deadlines.hurry(deadline)
+
     def expire(self, now: float) -> None:
         """The deadline passed (called by the sweep)."""
-        self.deadline = _NEVER
+        self.deadline = NEVER
         self.has_expired = True
         if self._is_lingering:
             self._transport.abort()
@@ -195,11 +201,11 @@ class Downstream(asyncio.Protocol):
                 return LocalReply(failed.status, failed.reason, failed.detail)
             if request.waiting_bytes != seen:
                 seen = request.waiting_bytes
-                self.deadline = self._listener.monotonic() + idle_s
+                self._expire_at(self._listener.monotonic() + idle_s)
             if self.has_expired:
                 return LocalReply(408, Reason.BAD_REQUEST, f"no body byte came for {idle_s:g} s")
             await self.signal.wait()
-        self.deadline = _NEVER
+        self.deadline = NEVER
         self._read_ahead_bytes = _READ_AHEAD_BYTES
         return None
 
@@ -235,7 +241,7 @@ class Downstream(asyncio.Protocol):
                     return
                 request = ready.popleft()
                 self._resume_reading()
-                self.deadline = _NEVER
+                self.deadline = NEVER
                 self.has_expired = False
                 self.is_busy = True
                 may_go_on = await listener.exchange.carry(request, self)
@@ -243,7 +249,7 @@ class Downstream(asyncio.Protocol):
                 if not may_go_on or self._is_closing:
                     self._close(lingering=not request.is_whole or parser.failed is not None)
                     return
-                self.deadline = listener.monotonic() + listener.idle_s
+                self._expire_at(listener.monotonic() + listener.idle_s)
                 while self.is_write_paused and not self.is_gone and not self.has_expired:
                     await self.signal.wait()
         except asyncio.CancelledError:
@@ -263,7 +269,7 @@ class Downstream(asyncio.Protocol):
         if failed is not None:
             reply = LocalReply(failed.status, failed.reason, failed.detail)
             self._listener.request_refused(failed.status, failed.reason, failed.detail)
-            self.write(reply.encode(b"", closes=True, answers_head=False))
+            self.write(reply.encode(_LAST_MARKS, answers_head=False))
             self._close(lingering=True)
             return False
         if self.is_gone or self._has_ended or parser.is_closing:
@@ -274,12 +280,12 @@ class Downstream(asyncio.Protocol):
                 detail = f"no whole request head within {self._listener.head_timeout_s:g} s"
                 self._listener.request_refused(408, Reason.BAD_REQUEST, detail)
                 self.write(
-                    LocalReply(408, Reason.BAD_REQUEST, detail).encode(b"", closes=True, answers_head=False)
+                    LocalReply(408, Reason.BAD_REQUEST, detail).encode(_LAST_MARKS, answers_head=False)
                 )
             self._close(lingering=False)
             return False
         if parser.is_in_head:
-            self.deadline = min(self.deadline, self._listener.monotonic() + self._listener.head_timeout_s)
+            self._expire_at(min(self.deadline, self._listener.monotonic() + self._listener.head_timeout_s))
         return True
 
     def _close(self, *, lingering: bool) -> None:
@@ -293,7 +299,7 @@ class Downstream(asyncio.Protocol):
             return
         if lingering and not self._has_ended and self._transport.can_write_eof():
             self._is_lingering = True
-            self.deadline = self._listener.monotonic() + _LINGER_S
+            self._expire_at(self._listener.monotonic() + _LINGER_S)
             self._resume_reading()
             self._transport.write_eof()
         else:

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from proxy.attempt.pool import Pool
-from proxy.attempt.upstream import NEVER, UpstreamConnection
-from proxy.base.deadlines import Deadlines
+from proxy.attempt.upstream import UpstreamConnection
 from proxy.base.errors import ConnectError
 from proxy.base.outcomes import AttemptOutcome
 from proxy.base.reasons import Reason
@@ -39,14 +38,13 @@ class BodySource(Protocol):
 class OutgoingRequest:
     """What goes to the upstream. ``body`` holds the bytes at hand, ``source`` the rest where it is still arriving."""
 
-    __slots__ = ("answers_head", "body", "head", "is_chunked", "source")
+    body: tuple[bytes, ...] | list[bytes] = ()
+    source: BodySource | None = None
+    is_chunked: bool = False
 
-    def __init__(self, head: bytes, *, answers_head: bool) -> None:
+    def __init__(self, head: bytes, answers_head: bool) -> None:
         self.head = head
         self.answers_head = answers_head
-        self.body: list[bytes] = []
-        self.source: BodySource | None = None
-        self.is_chunked = False
 
 
 class AttemptLimits:
@@ -66,82 +64,55 @@ class AttemptLimits:
 class Attempt:
     """One try at the upstream, and the reader of its answer's body where that streams."""
 
-    __slots__ = (
-        "_connection",
-        "_deadline",
-        "_deadlines",
-        "_head_at",
-        "_is_sent",
-        "_limits",
-        "_monotonic",
-        "_pool",
-        "_sent_at",
-        "_signal",
-        "outcome",
-    )
+    _connection: UpstreamConnection | None = None
+    _sent_at = 0.0
+    _is_sent = True
 
     def __init__(
         self,
         pool: Pool,
-        deadlines: Deadlines,
         signal: Signal,
         outcome: AttemptOutcome,
         limits: AttemptLimits,
-        *,
         deadline: float,
         monotonic: Callable[[], float],
     ) -> None:
         self._pool = pool
-        self._deadlines = deadlines
         self._signal = signal
         self.outcome = outcome
         self._limits = limits
         self._deadline = deadline
         self._monotonic = monotonic
-        self._connection: UpstreamConnection | None = None
-        self._sent_at = 0.0
-        self._head_at = 0.0
-        self._is_sent = True
 
-    async def run(self, request: OutgoingRequest, *, fresh: bool = False) -> Response | None:
+    async def run(self, request: OutgoingRequest, fresh: bool = False) -> Response | None:
         """Send ``request``, return its answer, whole or streaming; None when there is none worth the name."""
         outcome = self.outcome
-        connection = None if fresh else self._pool.try_take(outcome.started_at)
+        now = outcome.started_at
+        connection = None if fresh else self._pool.try_take(now)
         if connection is None:
             connection = await self._connect(fresh)
             if connection is None:
                 return None
+            now = self._monotonic()
         self._connection = connection
+        self._sent_at = now
         outcome.address = connection.address
-        outcome.reused = connection.uses > 0
         outcome.uses = connection.uses
-        now = self._sent_at = self._monotonic()
         outcome.age_s = now - connection.opened_at
         outcome.idle_s = now - connection.idle_since
         limits = self._limits
-        connection.call_deadline = self._deadline
-        connection.body_idle_s = limits.body_idle_s
         connection.begin(
-            self._signal,
-            answers_head=request.answers_head,
-            wake_bytes=limits.verify_bytes,
-            deadline=min(now + limits.response_head_s, self._deadline),
+            self._signal, request.answers_head, limits.verify_bytes, limits.body_idle_s, self._deadline
         )
-        self._deadlines.add(connection)
-        self._send(connection, request)
-        if request.source is not None:
-            self._is_sent = False
-            await self._send_rest(connection, request)
-            if outcome.reason is Reason.CLIENT_GONE:
-                return None
-        parser = connection.parser
-        while not (
-            parser.is_whole
-            or parser.error
-            or connection.is_lost
-            or connection.has_expired
-            or self._must_stream()
-        ):
+        connection.wait_until(now + limits.response_head_s)
+        if request.body:
+            self._send_with_body(connection, request)
+        else:
+            connection.transport.write(request.head)
+            outcome.bytes_out = len(request.head)
+        if request.source is not None and not await self._send_rest(connection, request, request.source):
+            return None
+        while not connection.has_news:
             await self._signal.wait()
         return self._answer(connection)
 
@@ -165,26 +136,25 @@ class Attempt:
             outcome.dns_s, outcome.connect_s, outcome.tls_s = timings.dns_s, timings.connect_s, timings.tls_s
         return connection
 
-    def _send(self, connection: UpstreamConnection, request: OutgoingRequest) -> None:
-        body = request.body
-        if not body:
-            connection.transport.write(request.head)
-            self.outcome.bytes_out = len(request.head)
-            return
-        if request.is_chunked:
-            body = [chunk(part) for part in body]
+    def _send_with_body(self, connection: UpstreamConnection, request: OutgoingRequest) -> None:
+        body = [chunk(part) for part in request.body] if request.is_chunked else request.body
         connection.transport.writelines([request.head, *body])
         self.outcome.bytes_out = len(request.head) + sum(map(len, body))
 
-    async def _send_rest(self, connection: UpstreamConnection, request: OutgoingRequest) -> None:
-        """Pass the body on as it arrives, until its end or until the upstream has answered early."""
-        source = request.source
-        assert source is not None
-        while not self._is_over(connection):
+    async def _send_rest(
+        self, connection: UpstreamConnection, request: OutgoingRequest, source: BodySource
+    ) -> bool:
+        """Pass the body on as it arrives, until its end or until the upstream has answered early.
+
+        False when the app broke off. A pause in the app's sending counts as ``body_idle``, not as the upstream's silence.
+        """
+        self._is_sent = False
+        limits = self._limits
+        while not connection.has_head_or_news:
             if source.is_broken:
                 self.outcome.reason = Reason.CLIENT_GONE
                 self.outcome.error = "the request body broke off"
-                return
+                return False
             was_whole = source.is_whole
             parts = source.take()
             if parts:
@@ -192,51 +162,33 @@ class Attempt:
                     parts = [chunk(part) for part in parts]
                 connection.transport.writelines(parts)
                 self.outcome.bytes_out += sum(map(len, parts))
-                connection.deadline = min(self._monotonic() + self._limits.body_idle_s, self._deadline)
+                connection.wait_until(self._monotonic() + limits.body_idle_s)
             elif was_whole:
                 if request.is_chunked:
                     connection.transport.write(LAST_CHUNK)
                 self._is_sent = True
-                connection.deadline = min(self._monotonic() + self._limits.response_head_s, self._deadline)
-                return
+                self._sent_at = self._monotonic()
+                connection.wait_until(self._sent_at + limits.response_head_s)
+                return True
             else:
                 await self._signal.wait()
-            while connection.is_write_paused and not self._is_over(connection):
+            while connection.is_write_paused and not connection.has_head_or_news:
                 await self._signal.wait()
-
-    def _is_over(self, connection: UpstreamConnection) -> bool:
-        parser = connection.parser
-        return bool(parser.has_head or parser.error or connection.is_lost or connection.has_expired)
-
-    def _must_stream(self) -> bool:
-        connection = self._connection
-        if connection is None or not connection.parser.has_head:
-            return False
-        parser = connection.parser
-        verify_bytes = self._limits.verify_bytes
-        facts = parser.facts
-        return parser.body_bytes > verify_bytes or (
-            facts is not None and (facts.content_length or 0) > verify_bytes
-        )
+        return True
 
     def _answer(self, connection: UpstreamConnection) -> Response | None:
         parser = connection.parser
         outcome = self.outcome
         now = outcome.ended_at = self._monotonic()
-        outcome.bytes_in = parser.body_bytes
-        if parser.has_head and not parser.error:
-            outcome.status = parser.status
-            facts = parser.facts
-            assert facts is not None
+        head = parser.head
+        if head is not None and not parser.error:
+            outcome.status = head.status
+            outcome.bytes_in = parser.body_bytes
+            outcome.head_s = now - self._sent_at
             if parser.is_whole:
-                outcome.head_s = now - self._sent_at
-                response = Response(parser.status, parser.phrase, facts, parser.chunks, None)
-                response.body_bytes = parser.body_bytes
-                return response
+                return Response(head, parser.chunks, parser.body_bytes, None)
             if not connection.is_lost and not connection.has_expired:
-                outcome.head_s = now - self._sent_at
-                self._head_at = now
-                return Response(parser.status, parser.phrase, facts, parser.take_chunks(), self)
+                return Response(head, parser.take_chunks(), 0, self)
         self._blame(connection)
         return None
 
@@ -250,16 +202,16 @@ class Attempt:
             if self._monotonic() >= self._deadline:
                 outcome.reason = Reason.DEADLINE
             else:
-                outcome.reason = Reason.BODY_TIMEOUT if parser.has_head else Reason.HEAD_TIMEOUT
+                outcome.reason = Reason.HEAD_TIMEOUT if parser.head is None else Reason.BODY_TIMEOUT
         elif connection.is_lost:
-            if parser.has_head:
+            if parser.head is not None:
                 outcome.reason = Reason.TRUNCATED
-                outcome.error = f"closed after {parser.body_bytes} body bytes"
             elif connection.uses > 1 and not connection.has_answer_bytes:
                 outcome.reason = Reason.STALE_CONNECTION
             else:
                 outcome.reason = Reason.RESET
-            outcome.error = connection.failure or outcome.error or "closed by the upstream"
+            detail = connection.failure or "closed by the upstream"
+            outcome.error = f"{detail} after {parser.body_bytes} body bytes" if parser.head else detail
 
     # the body of an answer that streams
 
@@ -276,9 +228,10 @@ class Attempt:
             if parser.is_whole or parser.error or connection.is_lost or connection.has_expired:
                 break
             await self._signal.wait()
-        now = self.outcome.ended_at = self._monotonic()
-        self.outcome.bytes_in = parser.body_bytes
-        self.outcome.body_s = now - self._head_at
+        outcome = self.outcome
+        now = outcome.ended_at = self._monotonic()
+        outcome.bytes_in = parser.body_bytes
+        outcome.body_s = now - self._sent_at - outcome.head_s
         if not self.is_complete:
             self._blame(connection)
         return []
@@ -300,14 +253,14 @@ class Attempt:
         connection = self._connection
         if connection is not None and not connection.is_lost:
             connection.transport.pause_reading()
-            connection.deadline = self._deadline
+            connection.wait_until(self._deadline)
 
     def resume(self) -> None:
         """Read on."""
         connection = self._connection
         if connection is not None and not connection.is_lost:
             connection.transport.resume_reading()
-            connection.deadline = min(self._monotonic() + self._limits.body_idle_s, self._deadline)
+            connection.wait_until(self._monotonic() + self._limits.body_idle_s)
 
     def finish(self, why: str = "unread") -> None:
         """Give the connection back if its answer is whole and it may be kept; close it otherwise, saying ``why``."""
@@ -318,18 +271,7 @@ class Attempt:
         if connection is None:
             return
         self._connection = None
-        self._deadlines.discard(connection)
-        parser = connection.parser
-        facts = parser.facts
-        if (
-            parser.is_whole
-            and not parser.has_excess
-            and self._is_sent
-            and facts is not None
-            and facts.keep_alive
-            and not connection.is_lost
-        ):
+        if self._is_sent and connection.is_reusable:
             self._pool.give_back(connection, outcome.ended_at)
         else:
-            self._pool.discard(connection, "not reusable" if parser.is_whole else why)
-        connection.deadline = NEVER
+            self._pool.discard(connection, "not reusable" if connection.parser.is_whole else why)

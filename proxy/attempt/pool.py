@@ -12,6 +12,7 @@ from typing import Protocol
 
 from proxy.attempt.connect import Connector
 from proxy.attempt.upstream import UpstreamConnection
+from proxy.base.deadlines import Deadlines
 
 
 class PoolObserver(Protocol):
@@ -31,6 +32,7 @@ class Pool:
         self,
         connector: Connector,
         observer: PoolObserver,
+        deadlines: Deadlines,
         *,
         monotonic: Callable[[], float],
         max_connections: int,
@@ -40,6 +42,7 @@ class Pool:
     ) -> None:
         self._connector = connector
         self._observer = observer
+        self._deadlines = deadlines
         self._monotonic = monotonic
         self._max_head_bytes = max_head_bytes
         self.max_connections = max_connections
@@ -106,7 +109,10 @@ class Pool:
 
     async def _open(self, timeout_s: float) -> UpstreamConnection:
         connection = UpstreamConnection(
-            monotonic=self._monotonic, on_lost=self._lost, max_head_bytes=self._max_head_bytes
+            self._deadlines,
+            monotonic=self._monotonic,
+            on_lost=self._lost,
+            max_head_bytes=self._max_head_bytes,
         )
         self.open_count += 1
         self.opening += 1

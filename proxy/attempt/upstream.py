@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from proxy.attempt.connect import Timings
+from proxy.base.deadlines import NEVER, Deadlines
 from proxy.base.signal import Signal
 from proxy.wire.response_parser import ResponseParser
 
-NEVER = float("inf")
 _TRUST_IDLE_S = 0.002
 
 
@@ -22,57 +22,35 @@ class UpstreamConnection(asyncio.Protocol):
     body may gather before the reader is woken.
     """
 
-    __slots__ = (
-        "_monotonic",
-        "_on_lost",
-        "_poll",
-        "address",
-        "body_idle_s",
-        "call_deadline",
-        "deadline",
-        "failure",
-        "has_answer_bytes",
-        "has_expired",
-        "idle_since",
-        "is_lost",
-        "is_write_paused",
-        "opened_at",
-        "parser",
-        "signal",
-        "timings",
-        "transport",
-        "uses",
-        "wake_bytes",
-    )
-
     transport: asyncio.Transport
+    address: str = ""
+    uses: int = 0
+    signal: Signal | None = None
+    deadline: float = NEVER
+    wake_bytes: int = 0
+    failure: str = ""
+    has_expired: bool = False
+    has_answer_bytes: bool = False
+    is_lost: bool = False
+    is_write_paused: bool = False
+    _call_deadline: float = NEVER
+    _body_idle_s: float = NEVER
+    _poll: Any = None
 
     def __init__(
         self,
+        deadlines: Deadlines,
         *,
         monotonic: Callable[[], float],
         on_lost: Callable[[UpstreamConnection], None],
         max_head_bytes: int,
     ) -> None:
+        self._deadlines = deadlines
         self._monotonic = monotonic
         self._on_lost = on_lost
-        self._poll: Any = None
         self.parser = ResponseParser(max_head_bytes=max_head_bytes)
-        self.signal: Signal | None = None
-        self.deadline = NEVER
-        self.call_deadline = NEVER
-        self.body_idle_s = NEVER
-        self.wake_bytes = 0
-        self.has_expired = False
-        self.has_answer_bytes = False
-        self.is_lost = False
-        self.is_write_paused = False
-        self.failure = ""
-        self.address = ""
         self.timings = Timings()
-        self.opened_at = monotonic()
-        self.idle_since = self.opened_at
-        self.uses = 0
+        self.opened_at = self.idle_since = monotonic()
 
     # for the pool and the attempt
 
@@ -85,21 +63,61 @@ class UpstreamConnection(asyncio.Protocol):
         # asking, which costs 1 µs and is spared where the connection was busy a moment ago.
         return idle_for_s < _TRUST_IDLE_S or not (self._poll and self._poll.poll(0))
 
-    def begin(self, signal: Signal, *, answers_head: bool, wake_bytes: int, deadline: float) -> None:
+    def begin(
+        self, signal: Signal, answers_head: bool, wake_bytes: int, body_idle_s: float, call_deadline: float
+    ) -> None:
         """Take the connection for one exchange that ``signal`` hears about."""
         self.signal = signal
         self.uses += 1
         self.has_answer_bytes = False
-        self.has_expired = False
         self.wake_bytes = wake_bytes
+        self._body_idle_s = body_idle_s
+        self._call_deadline = call_deadline
+        self.parser.expect(answers_head)
+
+    def wait_until(self, deadline: float) -> None:
+        """Expire at ``deadline``, or when the call does if that is sooner."""
+        if deadline > self._call_deadline:
+            deadline = self._call_deadline
         self.deadline = deadline
-        self.parser.expect(answers_head=answers_head)
+        if deadline < self._deadlines.next_sweep:
+            self._deadlines.hurry(deadline)
 
     def end(self, now: float) -> None:
         """Give the connection back to idleness."""
         self.signal = None
         self.deadline = NEVER
         self.idle_since = now
+
+    @property
+    def has_news(self) -> bool:
+        """Whether the attempt can go on: the answer is whole, too large to wait for, or will not come."""
+        parser = self.parser
+        if parser.is_whole or parser.error or self.is_lost or self.has_expired:
+            return True
+        head = parser.head
+        return head is not None and (
+            parser.body_bytes > self.wake_bytes or (head.content_length or 0) > self.wake_bytes
+        )
+
+    @property
+    def has_head_or_news(self) -> bool:
+        """Whether the upstream has begun to answer, or will not."""
+        return self.parser.head is not None or self.has_news
+
+    @property
+    def is_reusable(self) -> bool:
+        """Whether the exchange ended so that another may follow on this connection."""
+        parser = self.parser
+        head = parser.head
+        return (
+            parser.is_whole
+            and not parser.has_excess
+            and head is not None
+            and head.keep_alive
+            and not self.is_lost
+            and not self.has_expired
+        )
 
     def abort(self) -> None:
         """Close at once, unread and unsent bytes lost."""
@@ -119,6 +137,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
         peer = transport.get_extra_info("peername")
         self.address = f"{peer[0]}:{peer[1]}" if peer else ""
+        self._deadlines.add(self)
         sock = transport.get_extra_info("socket")
         if sock is not None:
             self._poll = select.poll()
@@ -132,17 +151,11 @@ class UpstreamConnection(asyncio.Protocol):
             self.transport.abort()
             return
         self.has_answer_bytes = True
-        parser = self.parser
-        parser.feed(data)
-        if parser.is_whole or parser.error:
+        self.parser.feed(data)
+        if self.has_news:
             signal.fire()
-        elif parser.has_head:
-            self.deadline = min(self._monotonic() + self.body_idle_s, self.call_deadline)
-            facts = parser.facts
-            if parser.body_bytes > self.wake_bytes or (
-                facts is not None and (facts.content_length or 0) > self.wake_bytes
-            ):
-                signal.fire()
+        elif self.parser.head is not None:
+            self.wait_until(self._monotonic() + self._body_idle_s)
 
     def eof_received(self) -> bool:
         self.parser.end()
@@ -152,6 +165,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.is_lost = True
         if exc is not None:
             self.failure = str(exc) or type(exc).__name__
+        self._deadlines.discard(self)
         self._on_lost(self)
         if self.signal is not None:
             self.signal.fire()

@@ -1,8 +1,8 @@
 """Many deadlines, one timer.
 
-A timer per call costs 2.3 µs to set and cancel under uvloop, and nearly every one is cancelled. Here whoever waits is put in
-a set with a ``deadline`` of its own, which it may move at no cost; one timer sweeps the set while it is not empty. The price
-is accuracy: a deadline is noticed up to ``TICK_S`` late.
+A timer per call costs 2.3 µs to set and cancel under uvloop, and nearly every one is cancelled. Here whoever may wait is put in
+a set once and moves its own ``deadline`` at no cost; one timer sweeps the set when the nearest of them is due. Whoever moves a
+deadline closer than ``next_sweep`` calls ``hurry``. The price is accuracy: a deadline is noticed up to ``TICK_S`` late.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 TICK_S = 0.02
+_LONGEST_NAP_S = 5.0
+NEVER = float("inf")
 
 
 class Expiring(Protocol):
-    """Something that waits until ``deadline`` (monotonic seconds) at most."""
+    """Something that waits until ``deadline`` (monotonic seconds) at most; NEVER while it does not wait."""
 
     deadline: float
 
@@ -24,41 +26,55 @@ class Expiring(Protocol):
 
 
 class Deadlines:
-    """The set of those who wait, and the sweep."""
+    """The set of those who may wait, and the sweep."""
 
-    __slots__ = ("_loop", "_monotonic", "_timer", "_waiting")
+    __slots__ = ("_loop", "_monotonic", "_timer", "_waiting", "next_sweep")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, monotonic: Callable[[], float]) -> None:
         self._loop = loop
         self._monotonic = monotonic
         self._waiting: set[Expiring] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self.next_sweep = NEVER
 
     def add(self, waiter: Expiring) -> None:
         """Watch ``waiter`` until ``discard``; adding it again changes nothing."""
         self._waiting.add(waiter)
-        if self._timer is None:
-            self._timer = self._loop.call_later(TICK_S, self._sweep)
+        if waiter.deadline < self.next_sweep:
+            self.hurry(waiter.deadline)
 
     def discard(self, waiter: Expiring) -> None:
         """Stop watching."""
         self._waiting.discard(waiter)
+
+    def hurry(self, deadline: float) -> None:
+        """Sweep by ``deadline`` at the latest."""
+        if deadline >= self.next_sweep:
+            return
+        now = self._monotonic()
+        if self._timer is not None:
+            self._timer.cancel()
+        delay_s = min(max(deadline - now, TICK_S), _LONGEST_NAP_S)
+        self.next_sweep = now + delay_s
+        self._timer = self._loop.call_later(delay_s, self._sweep)
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def _sweep(self) -> None:
         self._timer = None
+        self.next_sweep = NEVER
         now = self._monotonic()
         for waiter in [w for w in self._waiting if w.deadline <= now]:
             if waiter in self._waiting:
                 waiter.expire(now)
         if self._waiting:
-            self._timer = self._loop.call_later(TICK_S, self._sweep)
+            self.hurry(min(waiter.deadline for waiter in self._waiting))
 
     def close(self) -> None:
         """Forget everyone and stop the timer."""
         self._waiting.clear()
+        self.next_sweep = NEVER
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -31,6 +31,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="KEY=VALUE",
         help="of the model or the app; see --list",
     )
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="A.B=C",
+        help="a setting of every sidecar, as of sidegate run",
+    )
     add("--direct-only", action="store_true", help="leave the sidecars out")
     add("--json", type=Path, metavar="FILE", help="write the results there as JSON too")
     add("--logs", type=Path, metavar="DIR", help="keep every process's output there")

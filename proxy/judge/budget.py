@@ -11,52 +11,48 @@ Worked example: ratio 0.2, floor 1/s, window 10 s. 100 first tries in the window
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 _SLOTS = 10
 
 
 class RetryBudget:
     """Counts first tries and retries of the last ``window_s`` seconds."""
 
-    __slots__ = ("_firsts", "_floor", "_monotonic", "_ratio", "_retries", "_slot", "_slot_s")
+    __slots__ = ("_firsts", "_floor", "_index", "_ratio", "_retries", "_slot_end", "_slot_s")
 
-    def __init__(
-        self, *, ratio: float, floor_per_s: float, window_s: float, monotonic: Callable[[], float]
-    ) -> None:
+    def __init__(self, *, ratio: float, floor_per_s: float, window_s: float, now: float) -> None:
         self._ratio = ratio
         self._floor = max(1.0, floor_per_s * window_s)
         self._slot_s = window_s / _SLOTS
-        self._monotonic = monotonic
+        self._slot_end = now + self._slot_s
+        self._index = 0
         self._firsts = [0] * _SLOTS
         self._retries = [0] * _SLOTS
-        self._slot = int(monotonic() / self._slot_s)
 
     def note_first_try(self, now: float) -> None:
         """Count a first try."""
-        slot = int(now / self._slot_s)
-        if slot != self._slot:
-            self._turn_to(slot)
-        self._firsts[slot % _SLOTS] += 1
+        if now >= self._slot_end:
+            self._turn_to(now)
+        self._firsts[self._index] += 1
 
     def try_spend(self, now: float) -> bool:
         """Count one retry if the budget has room for it; whether it had."""
-        slot = int(now / self._slot_s)
-        if slot != self._slot:
-            self._turn_to(slot)
+        if now >= self._slot_end:
+            self._turn_to(now)
         if sum(self._retries) + 1 > self._ratio * sum(self._firsts) + self._floor:
             return False
-        self._retries[slot % _SLOTS] += 1
+        self._retries[self._index] += 1
         return True
 
     def wait_s(self, now: float) -> float:
         """Return when it is worth asking again: when the oldest slot leaves the window."""
-        return self._slot_s - now % self._slot_s + 0.001
+        return max(0.0, self._slot_end - now) + 0.001
 
-    def _turn_to(self, slot: int) -> None:
-        for passed in range(max(self._slot + 1, slot - _SLOTS + 1), slot + 1):
-            self._firsts[passed % _SLOTS] = self._retries[passed % _SLOTS] = 0
-        self._slot = slot
+    def _turn_to(self, now: float) -> None:
+        passed = min(_SLOTS, 1 + int((now - self._slot_end) / self._slot_s))
+        for _ in range(passed):
+            self._index = (self._index + 1) % _SLOTS
+            self._firsts[self._index] = self._retries[self._index] = 0
+        self._slot_end += self._slot_s * (1 + int((now - self._slot_end) / self._slot_s))
 
     def __repr__(self) -> str:
         return f"<RetryBudget {sum(self._retries)} retries for {sum(self._firsts)} first tries>"

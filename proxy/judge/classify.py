@@ -37,9 +37,14 @@ class Classifier:
         self._words = frozenset(item for item in items if isinstance(item, str))
         self._when_json = {key: list(values) for key, values in (when_json or {}).items()}
 
+    @property
+    def reads_bodies(self) -> bool:
+        """Whether an answer of any status may stand for a failure."""
+        return bool(self._when_json)
+
     def read_status(self, outcome: AttemptOutcome, response: Response) -> None:
         """Turn an answer that stands for a failure into one: sets the outcome's reason."""
-        status = response.status
+        status = response.head.status
         if status >= 500 or status in self._statuses:
             outcome.reason = Reason.UPSTREAM_STATUS
         elif self._when_json and status == 200 and response.rest is None and self._says_it_failed(response):
@@ -55,10 +60,10 @@ class Classifier:
         return _WORD_OF_REASON.get(reason) in self._words
 
     def _says_it_failed(self, response: Response) -> bool:
-        if b"json" not in response.facts.content_type.lower():
+        if b"json" not in response.head.field(b"content-type").lower():
             return False
         try:
-            body = json.loads(_decoded(b"".join(response.chunks), response.facts.content_encoding))
+            body = json.loads(_decoded(b"".join(response.chunks), response.head.field(b"content-encoding")))
         except (ValueError, zlib.error, RecursionError):
             return False
         if not isinstance(body, dict):

@@ -49,6 +49,7 @@ class RetryPolicy:
         wall: Callable[[], float],
     ) -> None:
         self.classifier = classifier
+        self.reads_bodies = classifier.reads_bodies
         self.budget = budget
         self.attempts = attempts
         self._methods = methods
@@ -61,13 +62,11 @@ class RetryPolicy:
         """Whether a request may be sent twice (RFC 9110 §9.2.2, or the app's own word for it)."""
         return method in self._methods or has_idempotency_key
 
-    def read(self, outcome: AttemptOutcome, response: Response | None) -> None:
+    def read(self, outcome: AttemptOutcome, response: Response) -> None:
         """Complete an outcome: what its answer means, and how long the upstream asks for patience."""
-        if response is None:
-            return
         self.classifier.read_status(outcome, response)
-        if response.facts.retry_after is not None and outcome.status in (429, 503):
-            outcome.retry_after_s = parse_retry_after(response.facts.retry_after, self._wall)
+        if response.head.retry_after is not None and outcome.status in (429, 503):
+            outcome.retry_after_s = parse_retry_after(response.head.retry_after, self._wall)
 
     def why_not(
         self, outcome: AttemptOutcome, *, tries: int, allowed: int, repeatable: bool, replayable: bool

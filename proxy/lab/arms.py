@@ -33,6 +33,8 @@ class Plan:
     """Upper bound of the pulling on one side; starting and stopping come on top."""
     habits: Habits
     threads: Sequence[int] = THREADS
+    sidecar_settings: Sequence[str] = ()
+    """``path=value`` handed to every sidecar as ``--set``, after the lab's own."""
 
 
 @dataclass(slots=True)
@@ -81,16 +83,16 @@ def pod_limits(plan: Plan) -> list[dict[str, float]]:
     return limits
 
 
-def sidecar_argv(upstream: str, limit: Mapping[str, float]) -> list[str]:
-    """The command line of a sidecar in front of ``host:port`` with a fixed limit."""
+def sidecar_argv(upstream: str, limit: Mapping[str, float], more: Sequence[str] = ()) -> list[str]:
+    """The command line of a sidecar in front of ``host:port`` with a fixed limit and ``more`` settings."""
     argv = [sys.executable, "-m", "proxy", "run", "--upstream", f"http://{upstream}"]
     for flag in ("--listen", "--ops", "--admin"):
         argv += [flag, "127.0.0.1:0"]
-    sets = {"limits.concurrency.mode": "fixed", "limits.concurrency.limit": limit["concurrency"]}
+    settings = ["limits.concurrency.mode=fixed", f"limits.concurrency.limit={limit['concurrency']}"]
     if "rate" in limit:
-        sets["limits.rate"] = limit["rate"]
-    for path, value in sets.items():
-        argv += ["--set", f"{path}={value}"]
+        settings.append(f"limits.rate={limit['rate']}")
+    for setting in (*settings, *more):
+        argv += ["--set", setting]
     return argv
 
 
@@ -102,7 +104,7 @@ def run_arm(plan: Plan, arm: str, *, logs: Path, progress: Progress) -> ArmResul
     with Children(logs) as children:
         addresses = _start_upstream(plan, children)
         targets = [addresses[pod % len(addresses)] for pod in range(len(plan.threads))]
-        sidecars = _start_sidecars(children, targets, limits)
+        sidecars = _start_sidecars(plan, children, targets, limits)
         if sidecars:
             targets = [_host_port(child.wait_ready(READY_WITHIN_S)["listen"]) for child in sidecars]
         pods = _start_pods(plan, children, targets)
@@ -119,10 +121,10 @@ def _start_upstream(plan: Plan, children: Children) -> list[str]:
 
 
 def _start_sidecars(
-    children: Children, targets: Sequence[str], limits: Sequence[Mapping[str, float]]
+    plan: Plan, children: Children, targets: Sequence[str], limits: Sequence[Mapping[str, float]]
 ) -> list[Child]:
     return [
-        children.start(f"sidecar-{pod}", sidecar_argv(targets[pod], limit))
+        children.start(f"sidecar-{pod}", sidecar_argv(targets[pod], limit, plan.sidecar_settings))
         for pod, limit in enumerate(limits)
     ]
 

@@ -84,7 +84,8 @@ def _plan(name: str, settings: Mapping[str, str], args: argparse.Namespace) -> P
     model = build_model(name, seed=args.seed, settings=own)
     pages = args.pages or model.demo_pages()
     seconds = model.demo_seconds() if args.seconds is None else args.seconds
-    return Plan(model, own, pages, args.seed, seconds, _habits(kind.habits, settings))
+    habits = _habits(kind.habits, settings)
+    return Plan(model, own, pages, args.seed, seconds, habits, sidecar_settings=args.set)
 
 
 def _habits(of_model: Mapping[str, float], settings: Mapping[str, str]) -> Habits:

@@ -61,3 +61,31 @@ class CounterFamily(defaultdict[Labels, float]):
 
     def __init__(self) -> None:
         super().__init__(float)
+
+
+class Cell:
+    """One series' count, and the histogram its durations go to."""
+
+    __slots__ = ("count", "seconds")
+
+    def __init__(self, seconds: Histogram) -> None:
+        self.count = 0
+        self.seconds = seconds
+
+
+class CellFamily:
+    """Cells by label values. Whoever counts keeps the cell: looking it up by its labels costs more than counting."""
+
+    def __init__(self) -> None:
+        self._cells: dict[Labels, Cell] = {}
+
+    def cell(self, labels: Labels, seconds: Histogram) -> Cell:
+        """Return the cell of ``labels``, made when first met."""
+        cell = self._cells.get(labels)
+        if cell is None:
+            cell = self._cells[labels] = Cell(seconds)
+        return cell
+
+    def counts(self) -> dict[Labels, float]:
+        """Return every series' count."""
+        return {labels: float(cell.count) for labels, cell in self._cells.items()}

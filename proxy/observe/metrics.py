@@ -20,7 +20,14 @@ from prometheus_client.registry import Collector
 
 from proxy.base.outcomes import AttemptOutcome, ExchangeOutcome
 from proxy.base.reasons import Reason
-from proxy.observe.counts import BUCKETS_REQUESTS, CounterFamily, Histogram, HistogramFamily
+from proxy.observe.counts import (
+    BUCKETS_REQUESTS,
+    Cell,
+    CellFamily,
+    CounterFamily,
+    Histogram,
+    HistogramFamily,
+)
 
 _METHODS = frozenset(
     {b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH"}
@@ -44,15 +51,22 @@ _HISTOGRAMS = {
 }
 
 
+def _word(reason: Reason) -> str:
+    return "ok" if reason is Reason.OK else "error"
+
+
 class Metrics:
     """Counts every outcome. ``attempt`` and ``call`` are on the path of each call."""
 
     def __init__(self) -> None:
-        self.requests = CounterFamily()
-        self.attempts = CounterFamily()
+        self.requests = CellFamily()
+        self.attempts = CellFamily()
+        self._call_cells: dict[tuple[str, bytes, int, Reason], Cell] = {}
+        self._attempt_cells: dict[tuple[str, str, int, Reason], Cell] = {}
         self.retries = CounterFamily()
         self.retry_denied_by = CounterFamily()
-        self.bytes = CounterFamily()
+        self.bytes_in = 0
+        self.bytes_out = 0
         self.connections_closed = CounterFamily()
         self.connections_opened = 0
         self.request_seconds = HistogramFamily()
@@ -69,30 +83,43 @@ class Metrics:
 
     def attempt(self, outcome: AttemptOutcome) -> None:
         """Count one finished attempt."""
-        route, reason = outcome.route, outcome.reason
-        is_ok = reason is Reason.OK
-        self.attempts[route, outcome.kind, str(outcome.status), reason.value] += 1
-        took_s = outcome.ended_at - outcome.started_at
-        self.attempt_seconds[route, "ok" if is_ok else "error"].observe(took_s)
+        key = (outcome.route, outcome.kind, outcome.status, outcome.reason)
+        cell = self._attempt_cells.get(key)
+        if cell is None:
+            cell = self._attempt_cells[key] = self._attempt_cell(outcome)
+        cell.count += 1
+        cell.seconds.observe(outcome.ended_at - outcome.started_at)
         if outcome.status:
             self._head.observe(outcome.head_s)
             if outcome.body_s:
                 self._body.observe(outcome.body_s)
 
+    def _attempt_cell(self, outcome: AttemptOutcome) -> Cell:
+        labels = (outcome.route, outcome.kind, str(outcome.status), outcome.reason.value)
+        return self.attempts.cell(labels, self.attempt_seconds[outcome.route, _word(outcome.reason)])
+
     def call(self, outcome: ExchangeOutcome) -> None:
         """Count one finished call."""
-        reason = outcome.reason
+        key = (outcome.route, outcome.method, outcome.status, outcome.reason)
+        cell = self._call_cells.get(key)
+        if cell is None:
+            cell = self._call_cell(outcome)
+            if outcome.method in _METHODS:
+                self._call_cells[key] = cell
+        cell.count += 1
+        cell.seconds.observe(outcome.ended_at - outcome.started_at)
+        self.bytes_in += outcome.bytes_in
+        self.bytes_out += outcome.bytes_out
+
+    def _call_cell(self, outcome: ExchangeOutcome) -> Cell:
         method = outcome.method.decode() if outcome.method in _METHODS else "_OTHER"
-        self.requests[outcome.route, method, str(outcome.status), reason.value] += 1
-        took_s = outcome.ended_at - outcome.started_at
-        self.request_seconds[outcome.route, "ok" if reason is Reason.OK else "error"].observe(took_s)
-        self.bytes["in",] += outcome.bytes_in
-        if outcome.bytes_out:
-            self.bytes["out",] += outcome.bytes_out
+        labels = (outcome.route, method, str(outcome.status), outcome.reason.value)
+        return self.requests.cell(labels, self.request_seconds[outcome.route, _word(outcome.reason)])
 
     def refused(self, status: int, reason: Reason) -> None:
         """Count bytes that never became a request."""
-        self.requests["default", "_OTHER", str(status), reason.value] += 1
+        labels = ("default", "_OTHER", str(status), reason.value)
+        self.requests.cell(labels, self.request_seconds["default", _word(reason)]).count += 1
 
     def retried(self, reason: Reason) -> None:
         """Count a retry decided."""
@@ -136,11 +163,11 @@ class MetricsCollector(Collector):
         """Yield every family."""
         metrics = self._metrics
         counters: dict[str, Mapping[tuple[str, ...], float]] = {
-            "requests": metrics.requests,
-            "attempts": metrics.attempts,
+            "requests": metrics.requests.counts(),
+            "attempts": metrics.attempts.counts(),
             "retries": metrics.retries,
             "retry_denied": metrics.retry_denied_by,
-            "bytes": metrics.bytes,
+            "bytes": {("in",): metrics.bytes_in, ("out",): metrics.bytes_out},
             "connections_closed": metrics.connections_closed,
             "connections_opened": {(): metrics.connections_opened},
         }

@@ -8,7 +8,7 @@ from proxy.base.reasons import Reason
 from proxy.respond.client import ClientStream
 from proxy.wire.encode import LAST_CHUNK, chunk, status_line
 from proxy.wire.response import Response
-from proxy.wire.response_facts import BodyEnd
+from proxy.wire.response_head import BodyEnd
 
 _TITLES = {
     Reason.QUEUE_FULL: "Too many calls are waiting",
@@ -31,20 +31,27 @@ _TITLES = {
 }
 
 
+PERSISTS = b""
+CLOSES = b"Connection: close\r\n"
+KEEPS_ALIVE = b"Connection: keep-alive\r\n"
+"""The Connection line of an answer: none for HTTP/1.1 apps, which keep alive by default (RFC 9112 §9.3)."""
+
+
 class Marks:
-    """The header lines every answer gets: Via, and how many attempts it took. Encoded once per count."""
+    """The header lines every answer gets: Via, how many attempts it took, and Connection where it needs one."""
 
     def __init__(self, via: bytes) -> None:
         self._via = via
-        self._of_attempts: dict[int, bytes] = {}
+        self._known: dict[tuple[int, bytes], bytes] = {}
 
-    def lines(self, attempts: int) -> bytes:
-        """Return the lines for an answer that took ``attempts`` tries."""
-        known = self._of_attempts.get(attempts)
+    def lines(self, attempts: int, persistence: bytes) -> bytes:
+        """Return the lines, each ended by CRLF, and the empty line that ends a head. Encoded once per count."""
+        key = (attempts, persistence)
+        known = self._known.get(key)
         if known is None:
-            known = b"Via: 1.1 %b\r\nSidegate-Attempts: %d\r\n" % (self._via, attempts)
+            known = b"Via: 1.1 %b\r\nSidegate-Attempts: %d\r\n%b\r\n" % (self._via, attempts, persistence)
             if attempts < 1000:
-                self._of_attempts[attempts] = known
+                self._known[key] = known
         return known
 
 
@@ -59,8 +66,8 @@ class LocalReply:
         self.detail = detail
         self.retry_after_s = retry_after_s
 
-    def encode(self, marks: bytes, *, closes: bool, answers_head: bool) -> bytes:
-        """Return head and RFC 9457 problem body; a HEAD's answer has the head only."""
+    def encode(self, marks: bytes, *, answers_head: bool) -> bytes:
+        """Return head and RFC 9457 problem body; a HEAD's answer has the head only. ``marks`` end the head."""
         problem = {
             "type": "about:blank",
             "title": _TITLES.get(self.reason, "The call could not be carried"),
@@ -69,42 +76,40 @@ class LocalReply:
             "reason": self.reason.value,
         }
         body = json.dumps(problem).encode()
+        retry_after = b""
+        if self.retry_after_s is not None:
+            retry_after = b"Retry-After: %d\r\n" % max(1, round(self.retry_after_s))
         head = [
             status_line(self.status),
             b"Content-Type: application/problem+json\r\nContent-Length: %d\r\n" % len(body),
             b"Sidegate-Reason: %b\r\n" % self.reason.value.encode(),
+            retry_after,
             marks,
         ]
-        if self.retry_after_s is not None:
-            head.append(b"Retry-After: %d\r\n" % max(1, round(self.retry_after_s)))
-        if closes:
-            head.append(b"Connection: close\r\n")
-        head.append(b"\r\n")
-        if not answers_head:
-            head.append(body)
-        return b"".join(head)
+        return b"".join(head if answers_head else [*head, body])
 
 
-def write_whole(client: ClientStream, response: Response, marks: bytes, persistence: bytes) -> int:
-    """Send an answer that is all here; return its body's bytes. ``persistence`` is the Connection line, or empty."""
-    facts = response.facts
-    head = status_line(response.status, response.phrase) + facts.lines
-    if facts.body_end is BodyEnd.CHUNKS or facts.body_end is BodyEnd.CLOSE:
+_JOIN_UP_TO = 64 << 10
+"""Bodies up to this size are copied behind their head and sent in one piece; larger ones go in several, uncopied."""
+
+
+def write_whole(client: ClientStream, response: Response, marks: bytes) -> int:
+    """Send an answer that is all here; return its body's bytes."""
+    head = response.head
+    size = response.body_bytes
+    framing = b""
+    if head.body_end is BodyEnd.CHUNKS or head.body_end is BodyEnd.CLOSE:
         # Now that it is whole, its length says better where it ends.
-        head += b"Content-Length: %d\r\n" % response.body_bytes
-    head += marks + persistence + b"\r\n"
-    chunks = response.chunks
-    if not chunks:
-        client.write(head)
-    elif len(chunks) == 1 and len(chunks[0]) <= 65536:
-        client.write(head + chunks[0])
+        framing = b"Content-Length: %d\r\n" % size
+    if size <= _JOIN_UP_TO:
+        client.write(b"".join((head.start, head.lines, framing, marks, *response.chunks)))
     else:
-        client.writelines([head, *chunks])
-    return response.body_bytes
+        client.writelines([b"".join((head.start, head.lines, framing, marks)), *response.chunks])
+    return size
 
 
 async def relay(
-    client: ClientStream, response: Response, marks: bytes, persistence: bytes, *, may_chunk: bool
+    client: ClientStream, response: Response, marks: bytes, *, may_chunk: bool
 ) -> tuple[int, bool]:
     """Send an answer as it arrives; return body bytes and whether it ended as it should.
 
@@ -113,18 +118,14 @@ async def relay(
     """
     rest = response.rest
     assert rest is not None
-    facts = response.facts
-    in_chunks = facts.content_length is None and may_chunk
+    head = response.head
+    in_chunks = head.content_length is None and may_chunk
     framing = b"Transfer-Encoding: chunked\r\n" if in_chunks else b""
-    client.write(
-        status_line(response.status, response.phrase) + facts.lines + framing + marks + persistence + b"\r\n"
-    )
+    client.write(b"".join((head.start, head.lines, framing, marks)))
     sent = 0
     parts = response.chunks
     response.chunks = []
-    while True:
-        if client.is_gone:
-            return sent, False
+    while not client.is_gone:
         if parts:
             sent += sum(map(len, parts))
             client.writelines([chunk(part) for part in parts] if in_chunks else parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 Headers = list[tuple[bytes, bytes]]
-"""Names and values in the order and spelling they arrived, duplicates kept, white space around values removed."""
+"""Lower-case names and values without the white space around them, in order, duplicates kept."""
 
 HOP_BY_HOP = frozenset(
     {
@@ -57,6 +57,15 @@ def named_away(connection_tokens: list[bytes]) -> set[bytes]:
     return {token for token in connection_tokens if token not in NEVER_NAMED_AWAY}
 
 
-def encode_lines(headers: Headers) -> bytes:
-    """Return ``Name: value`` lines, each ended by CRLF."""
-    return b"".join([b"%b: %b\r\n" % header for header in headers])
+def name_of(line: bytes) -> bytes:
+    """Return a header line's name in lower case."""
+    return line.partition(b":")[0].lower()
+
+
+def parse_lines(lines: list[bytes]) -> Headers:
+    """Return names and values of header lines that llhttp has accepted."""
+    headers = []
+    for line in lines:
+        name, _, value = line.partition(b":")
+        headers.append((name.lower(), value.strip(b" \t")))
+    return headers

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from proxy.wire.headers import HOP_BY_HOP, Headers, encode_lines, named_away, tokens
+from proxy.wire.headers import HOP_BY_HOP, name_of, named_away, parse_lines, tokens
 
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9\-._~!$&'()*+;=%]*)(?::[0-9]*)?")
 
@@ -38,9 +38,10 @@ class Refusal:
 class RequestFacts:
     """A request head, understood.
 
-    ``lines`` holds the header lines to forward, ended by CRLF each, without Host and without framing that has to change.
-    ``content_length`` is None where the message has none; ``chunked`` excludes it. The three ``wanted_*`` are the app's own
-    wishes, unparsed, taken from headers that are not forwarded.
+    ``lines`` holds the header lines to forward, byte for byte and ended by CRLF each, without Host and without framing that has
+    to change. ``content_length`` is None where the message has none; ``chunked`` excludes it. The three ``wanted_*`` are the
+    app's own wishes, unparsed, taken from headers that are not forwarded. ``encoded`` is the encoder's to keep what it made of
+    these facts.
     """
 
     keep_alive: bool = True
@@ -58,23 +59,38 @@ class RequestFacts:
     wanted_attempts: bytes | None = None
     wanted_priority: bytes | None = None
     refusal: Refusal | None = None
+    encoded: tuple[object, bytes] | None = None
 
     @property
     def has_body(self) -> bool:
         """Whether a body follows the head; ``Content-Length: 0`` is none."""
         return self.chunked or bool(self.content_length)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is nothing about this head but lines to forward."""
+        return not (
+            self.refusal is not None
+            or self.chunked
+            or self.content_length
+            or self.expects_continue
+            or self.via
+            or self.stops_here
+            or self.wanted_timeout is not None
+            or self.wanted_attempts is not None
+            or self.wanted_priority is not None
+        )
 
-def judge_request(method: bytes, version: str, headers: Headers) -> RequestFacts:
-    """Return what ``headers`` mean for a request of ``method`` in HTTP ``version`` ("1.1"), a refusal included."""
+
+def judge_request(method: bytes, version: str, lines: list[bytes]) -> RequestFacts:
+    """Return what header ``lines`` mean for a request of ``method`` in HTTP ``version`` ("1.1"), a refusal included."""
     facts = RequestFacts()
     hosts: list[bytes] = []
     lengths: list[bytes] = []
     codings: list[bytes] = []
     connection: list[bytes] = []
     expect: list[bytes] = []
-    for name, value in headers:
-        low = name.lower()
+    for low, value in parse_lines(lines):
         if low not in _INTERESTING:
             continue
         if low == b"host":
@@ -98,7 +114,7 @@ def judge_request(method: bytes, version: str, headers: Headers) -> RequestFacts
         or _judge_framing(facts, version, lengths, codings)
         or _judge_expect(facts, version, expect)
     )
-    facts.lines = _forwarded(headers, named_away(connection))
+    facts.lines = _forwarded(lines, named_away(connection))
     _judge_method(facts, method)
     return facts
 
@@ -180,16 +196,9 @@ def _judge_method(facts: RequestFacts, method: bytes) -> None:
         facts.lines += b"Max-Forwards: %b\r\n" % forwards
 
 
-def _forwarded(headers: Headers, named: set[bytes]) -> bytes:
-    ends_here = HOP_BY_HOP | named
-    return encode_lines(
-        [
-            (name, value)
-            for name, value in headers
-            if (low := name.lower()) not in ends_here
-            and low != b"host"
-            and low != b"expect"
-            and low != b"max-forwards"
-            and not low.startswith(b"sidegate-")
-        ]
-    )
+def _forwarded(lines: list[bytes], named: set[bytes]) -> bytes:
+    ends_here = HOP_BY_HOP | named | {b"host", b"expect", b"max-forwards"}
+    kept = [
+        line for line in lines if (low := name_of(line)) not in ends_here and not low.startswith(b"sidegate-")
+    ]
+    return b"\r\n".join([*kept, b""]) if kept else b""

@@ -1,18 +1,30 @@
 """A client's bytes become requests. llhttp reads, callbacks record, ``feed`` decides.
 
+Bytes are handed to llhttp in pieces that never reach beyond the end of a head or of a body, so each message begins with a
+piece of its own and its head is at hand as it was sent. llhttp sees every byte and refuses what is not HTTP/1.1; the head's
+lines are then read from those very bytes. Two facts make the cutting safe: in what llhttp accepts, a head ends at its first
+CRLF CRLF, and so does a chunked body, whatever else that sequence may mean inside it.
+
+A client that repeats its headers, as a client that pages does, is not parsed again: where everything behind the target equals
+the head before, byte for byte, only the target is read (measured: 0.5 µs in place of 4 µs).
+
 Callbacks never raise and never judge: an exception inside one kills llhttp and hides its cause.
 """
 
 from __future__ import annotations
 
+import re
 from collections import deque
 
 import httptools
 
 from proxy.base.errors import DownstreamProtocolError
 from proxy.base.reasons import Reason
-from proxy.wire.headers import Headers
 from proxy.wire.request_facts import RequestFacts, judge_request
+
+_HEAD_END = b"\r\n\r\n"
+_REPEATED = re.compile(rb"(GET|HEAD) (/[!\"$-~]*)")
+"""A request line up to the version, of the kinds that may be read without llhttp: stricter than llhttp is."""
 
 
 class Request:
@@ -23,18 +35,17 @@ class Request:
 
     __slots__ = ("chunks", "facts", "is_whole", "method", "target", "waiting_bytes")
 
-    def __init__(self, method: bytes, target: bytes, facts: RequestFacts) -> None:
+    def __init__(self, method: bytes, target: bytes, facts: RequestFacts, is_whole: bool) -> None:
         self.method = method
         self.target = target
         self.facts = facts
-        self.chunks: deque[bytes] = deque()
+        self.chunks: list[bytes] = []
         self.waiting_bytes = 0
-        self.is_whole = False
+        self.is_whole = is_whole
 
     def take_all(self) -> list[bytes]:
         """Return the body bytes that have arrived, and forget them."""
-        chunks = list(self.chunks)
-        self.chunks.clear()
+        chunks, self.chunks = self.chunks, []
         self.waiting_bytes = 0
         return chunks
 
@@ -55,26 +66,21 @@ class RequestParser:
         self.is_closing = False
         self._max_head_bytes = max_head_bytes
         self._max_headers = max_headers
-        self._head_bytes = 0
-        self._in_head = False
-        self._has_too_many = False
-        self._is_too_large = False
-        self._closes_after = False
-        self._target = b""
-        self._headers: Headers = []
-        self._trailer_bytes = 0
+        self._head = b""
+        self._has_head = False
         self._body_of: Request | None = None
-        self._resumed_body: Request | None = None
-        self._last_method = b""
-        self._last_version = ""
-        self._last_headers: Headers = []
-        self._last_facts: RequestFacts | None = None
+        self._body_left = 0
+        self._quiet_bytes = 0
+        self._last_bytes = b""
+        self._resumed: Request | None = None
+        self._repeated_tail = b"\0"
+        self._repeated_facts: RequestFacts | None = None
         self._llhttp = httptools.HttpRequestParser(self)
 
     @property
     def is_in_head(self) -> bool:
         """Whether a head has begun and not ended: the state that a slow client may not stay in."""
-        return self._in_head
+        return bool(self._head.strip()) and self.failed is None
 
     @property
     def unread_bytes(self) -> int:
@@ -83,111 +89,136 @@ class RequestParser:
 
     def feed(self, data: bytes) -> None:
         """Read ``data``. Look at ``ready`` and ``failed`` afterwards; never raises."""
-        if self.failed is not None or self.is_closing:
-            return
-        self._head_bytes += len(data)
+        tail = self._repeated_tail
+        if self._body_of is None and not self._head and data.endswith(tail):
+            match = _REPEATED.fullmatch(data, 0, len(data) - len(tail))
+            if match is not None and len(data) <= self._max_head_bytes:
+                facts = self._repeated_facts
+                assert facts is not None
+                self.ready.append(Request(match[1], match[2], facts, True))
+                return
+        while data and self.failed is None and not self.is_closing:
+            if self._body_of is None:
+                data = self._feed_head(data)
+            elif self._body_of.facts.chunked:
+                data = self._feed_chunked(data)
+            else:
+                piece, data = data[: self._body_left], data[self._body_left :]
+                self._body_left -= len(piece)
+                self._execute(piece)
+
+    def _feed_head(self, data: bytes) -> bytes:
+        """Read up to the end of a head; return what is behind it."""
+        known = len(self._head)
+        head = self._head + data if known else data
+        end = head.find(_HEAD_END, max(0, known - 3))
+        if end < 0:
+            self._head = head
+            self._execute(data)
+            if len(head) > self._max_head_bytes:
+                self._fail_size(head)
+            return b""
+        end += len(_HEAD_END)
+        self._head = head[:end]
+        if end > self._max_head_bytes:
+            self._fail_size(head)
+            return b""
+        self._has_head = False
+        self._execute(head[known:end])
+        if self._has_head or not self._head.strip():
+            self._head = b""  # RFC 9112 §2.2: empty lines before a request line are passed over
+        return head[end:]
+
+    def _feed_chunked(self, data: bytes) -> bytes:
+        """Read up to a place where the body may end; return what is behind it."""
+        # The CRLF CRLF may have begun in the bytes before.
+        seen = self._last_bytes + data
+        end = seen.find(_HEAD_END)
+        cut = len(data) if end < 0 else end + len(_HEAD_END) - len(self._last_bytes)
+        piece = data[:cut]
+        self._last_bytes = (self._last_bytes + piece)[-3:]
+        self._quiet_bytes += len(piece)
+        self._execute(piece)
+        if self._quiet_bytes > self._max_head_bytes:
+            self._fail(
+                431,
+                f"trailers or chunk extensions of more than {self._max_head_bytes} bytes",
+                Reason.TOO_LARGE,
+            )
+        return data[cut:]
+
+    def _execute(self, piece: bytes) -> None:
         try:
-            self._llhttp.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._after_upgrade(data[upgrade.args[0] :])
+            self._llhttp.feed_data(piece)
+        except httptools.HttpParserUpgrade:
+            self._after_upgrade()
         except httptools.HttpParserInvalidMethodError:
             # RFC 9110 §9.1: a method that is not recognised is answered with 501.
             self._fail(501, "the method is not one this proxy knows")
         except httptools.HttpParserInvalidURLError as error:
             self._fail(400, f"the request target is not valid: {error}")
         except httptools.HttpParserError as error:
-            if not self.is_closing:
-                self._fail(400, f"the request is not valid HTTP/1.1: {error}")
-        if self.failed is None:
-            self._check_sizes()
+            self._fail(400, f"the request is not valid HTTP/1.1: {error}")
 
-    def _check_sizes(self) -> None:
-        if not self._in_head:
-            self._head_bytes = 0
-        elif self._head_bytes > self._max_head_bytes:
-            self._is_too_large = True
-        if self._is_too_large:
-            status = 431 if self._headers else 414
-            self._fail(
-                status, f"the request head is larger than {self._max_head_bytes} bytes", Reason.TOO_LARGE
-            )
-        elif self._has_too_many:
-            self._fail(431, f"more than {self._max_headers} header lines", Reason.TOO_LARGE)
-        elif self._trailer_bytes > self._max_head_bytes:
-            self._fail(431, f"trailers of more than {self._max_head_bytes} bytes", Reason.TOO_LARGE)
+    def _fail_size(self, head: bytes) -> None:
+        status = 431 if b"\r\n" in head.lstrip(b"\r\n") else 414
+        self._fail(status, f"the request head is larger than {self._max_head_bytes} bytes", Reason.TOO_LARGE)
 
     def _fail(self, status: int, detail: str, reason: Reason = Reason.BAD_REQUEST) -> None:
-        self._in_head = False
-        self.failed = DownstreamProtocolError(status, detail, reason)
+        if self.failed is None:
+            self.failed = DownstreamProtocolError(status, detail, reason)
 
-    def _after_upgrade(self, rest: bytes) -> None:
-        """Go on behind a request that asked to switch protocols: we decline by not answering 101 (RFC 9110 §7.8).
+    def _after_upgrade(self) -> None:
+        """Go on behind a head that asks to switch protocols: we decline by not answering 101 (RFC 9110 §7.8).
 
         llhttp stops at such a head and takes its body for the new protocol. A fresh parser is told of the body's framing by
         a head of our own making, and reads on as if nobody had asked.
         """
         request = self.ready[-1] if self.ready else None
         self._llhttp = httptools.HttpRequestParser(self)
-        if request is not None and request.facts.has_body and request.facts.refusal is None:
-            request.is_whole = self.is_closing = False
-            self._resumed_body = request
-            length = request.facts.content_length
-            framing = b"Transfer-Encoding: chunked" if length is None else b"Content-Length: %d" % length
-            self._llhttp.feed_data(b"POST / HTTP/1.1\r\nHost: resumed\r\n" + framing + b"\r\n\r\n")
-        if rest:
-            self.feed(rest)
+        if request is None or not request.facts.has_body or request.facts.refusal is not None:
+            return
+        request.is_whole = self.is_closing = False
+        self._resumed = request
+        length = request.facts.content_length
+        framing = b"Transfer-Encoding: chunked" if length is None else b"Content-Length: %d" % length
+        self._llhttp.feed_data(b"POST / HTTP/1.1\r\nHost: resumed\r\n" + framing + b"\r\n\r\n")
 
     # llhttp's callbacks
 
-    def on_message_begin(self) -> None:
-        if self.ready and not self._in_head:
-            self._head_bytes = 0  # what was fed belongs to messages before this one
-        self._in_head = True
-        self._target = b""
-        self._headers = []
-        self._trailer_bytes = 0
-
-    def on_url(self, part: bytes) -> None:
-        self._target += part
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._in_head:
-            self._trailer_bytes += len(name) + len(value) + 4
-            return
-        headers = self._headers
-        headers.append((name, value.rstrip(b" \t")))
-        if len(headers) > self._max_headers:
-            self._has_too_many = True
-            del headers[self._max_headers :]
-
     def on_headers_complete(self) -> None:
-        self._in_head = False
-        if self._resumed_body is not None:
-            self._body_of, self._resumed_body = self._resumed_body, None
-            return
-        parser = self._llhttp
-        method: bytes = parser.get_method()
-        version: str = parser.get_http_version()
-        headers = self._headers
-        if self._head_bytes > self._max_head_bytes:
-            size = len(self._target) + sum(len(name) + len(value) + 4 for name, value in headers)
-            self._is_too_large = self._is_too_large or size > self._max_head_bytes
-        facts = self._last_facts
-        if (
-            facts is None
-            or headers != self._last_headers
-            or method != self._last_method
-            or version != self._last_version
-        ):
-            facts = judge_request(method, version, headers)
-            self._last_facts, self._last_headers = facts, headers
-            self._last_method, self._last_version = method, version
-        request = self._body_of = Request(method, self._target, facts)
-        if not facts.keep_alive or facts.refusal is not None:
-            self._closes_after = True
+        request = self._resumed
+        self._resumed = None
+        if request is None:
+            request = self._read_head()
+        self._has_head = True
+        if request is not None:
+            self._body_of = request
+            self._body_left = request.facts.content_length or 0
+            self._quiet_bytes = 0
+            self._last_bytes = b""
+
+    def _read_head(self) -> Request | None:
+        line, _, block = self._head.lstrip(b"\r\n").partition(b"\r\n")
+        words = line.split()
+        if len(words) != 3:
+            self._fail(505, "HTTP/0.9 is not spoken here; use HTTP/1.1")
+            return None
+        lines = block[: -len(_HEAD_END)].split(b"\r\n") if len(block) > len(_HEAD_END) else []
+        if len(lines) > self._max_headers:
+            self._fail(431, f"more than {self._max_headers} header lines", Reason.TOO_LARGE)
+            return None
+        method, target, protocol = words
+        facts = judge_request(method, protocol.rpartition(b"/")[2].decode("latin-1"), lines)
+        if facts.is_plain and facts.keep_alive and protocol == b"HTTP/1.1" and method in (b"GET", b"HEAD"):
+            self._repeated_tail = b" HTTP/1.1\r\n" + block
+            self._repeated_facts = facts
+        request = Request(method, target, facts, False)
         self.ready.append(request)
+        return request
 
     def on_body(self, chunk: bytes) -> None:
+        self._quiet_bytes = 0
         request = self._body_of
         if request is not None:
             request.chunks.append(chunk)
@@ -198,5 +229,5 @@ class RequestParser:
         if request is not None:
             request.is_whole = True
             self._body_of = None
-        if self._closes_after:
-            self.is_closing = True
+            if not request.facts.keep_alive or request.facts.refusal is not None:
+                self.is_closing = True

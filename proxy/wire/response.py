@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from proxy.wire.response_facts import ResponseFacts
+from proxy.wire.response_head import ResponseHead
 
 
 class BodyReader(Protocol):
@@ -29,19 +29,17 @@ class BodyReader(Protocol):
 
 
 class Response:
-    """Status, phrase and header facts, and the body: all of it in ``chunks``, or its beginning when ``rest`` is set."""
+    """Head and body: all of it in ``chunks``, or its beginning when ``rest`` is set."""
 
-    __slots__ = ("body_bytes", "chunks", "facts", "phrase", "rest", "status")
+    __slots__ = ("body_bytes", "chunks", "head", "rest")
 
     def __init__(
-        self, status: int, phrase: bytes, facts: ResponseFacts, chunks: list[bytes], rest: BodyReader | None
+        self, head: ResponseHead, chunks: list[bytes], body_bytes: int, rest: BodyReader | None
     ) -> None:
-        self.status = status
-        self.phrase = phrase
-        self.facts = facts
+        self.head = head
         self.chunks = chunks
-        self.body_bytes = 0
+        self.body_bytes = body_bytes
         self.rest = rest
 
     def __repr__(self) -> str:
-        return f"<Response {self.status} {'streaming' if self.rest else 'whole'}>"
+        return f"<Response {self.head.status} {'streaming' if self.rest else 'whole'}>"

@@ -1,14 +1,15 @@
 """The upstream's bytes become one response at a time. llhttp reads heads and chunks; plain body bytes go past it.
 
-Callbacks record; ``feed`` decides. After ``feed`` look at ``error`` first, then ``has_head`` and ``is_whole``.
+Callbacks record; ``feed`` decides. After ``feed`` look at ``error`` first, then ``head`` and ``is_whole``.
 """
 
 from __future__ import annotations
 
 import httptools
 
-from proxy.wire.headers import Headers
-from proxy.wire.response_facts import BodyEnd, ResponseFacts, judge_response
+from proxy.wire.response_head import BodyEnd, ResponseHead
+
+_HEAD_END = b"\r\n\r\n"
 
 
 class ResponseParser:
@@ -19,52 +20,31 @@ class ResponseParser:
     response: the answer stands, the connection is worthless.
     """
 
-    __slots__ = (
-        "__dict__",
-        "_answers_head",
-        "_head_bytes",
-        "_headers",
-        "_in_final",
-        "_llhttp",
-        "_max_head_bytes",
-        "_raw_left",
-        "_spent",
-        "body_bytes",
-        "chunks",
-        "error",
-        "facts",
-        "has_excess",
-        "has_head",
-        "is_whole",
-        "phrase",
-        "status",
-    )
-
     def __init__(self, *, max_head_bytes: int) -> None:
         self._max_head_bytes = max_head_bytes
         self._llhttp = httptools.HttpResponseParser(self)
-        self._spent = False
-        self.expect(answers_head=False)
-
-    def expect(self, *, answers_head: bool) -> None:
-        """Forget the last response and get ready for the next; ``answers_head`` when it answers a HEAD."""
-        if self._spent:
-            self._llhttp = httptools.HttpResponseParser(self)
-            self._spent = False
-        self._answers_head = answers_head
-        self._head_bytes = 0
+        self._is_spent = False
+        self._answers_head = False
         self._raw_left = 0
-        self._headers: Headers = []
-        self._in_final = False
-        self.status = 0
-        self.phrase = b""
-        self.facts: ResponseFacts | None = None
+        self._seen = b""
+        self.head: ResponseHead | None = None
         self.chunks: list[bytes] = []
         self.body_bytes = 0
-        self.has_head = False
         self.is_whole = False
         self.has_excess = False
         self.error = ""
+
+    def expect(self, answers_head: bool) -> None:
+        """Forget the last response and get ready for the next; ``answers_head`` when it answers a HEAD."""
+        if self._is_spent:
+            self._llhttp = httptools.HttpResponseParser(self)
+            self._is_spent = False
+        self._answers_head = answers_head
+        self._raw_left = 0
+        self.head = None
+        self.chunks = []
+        self.body_bytes = 0
+        self.is_whole = False
 
     def feed(self, data: bytes) -> None:
         """Read ``data``; never raises."""
@@ -74,20 +54,30 @@ class ResponseParser:
         if self.is_whole:
             self.has_excess = True
             return
+        if self.head is None:
+            self._seen = self._seen + data if self._seen else data
         try:
             self._llhttp.feed_data(data)
         except httptools.HttpParserUpgrade:
             self.error = self.error or "the upstream switched protocols unasked"
         except httptools.HttpParserError as error:
             self._note_nonsense(str(error))
-        if not self.has_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > self._max_head_bytes:
+        self._after_llhttp()
+
+    def _after_llhttp(self) -> None:
+        if self.is_whole:
+            self._seen = b""
+            return
+        head = self.head
+        if head is None:
+            if len(self._seen) > self._max_head_bytes:
                 self.error = self.error or f"a response head of more than {self._max_head_bytes} bytes"
-        elif not self.is_whole and self.facts is not None and self.facts.body_end is BodyEnd.LENGTH:
-            # From here to the end the body is only counted: no callback and no second copy of the bytes.
-            self._raw_left = (self.facts.content_length or 0) - self.body_bytes
-            self._spent = True
+        else:
+            self._seen = b""
+            if head.body_end is BodyEnd.LENGTH:
+                # From here to the end the body is only counted: no callback and no second copy of the bytes.
+                self._raw_left = (head.content_length or 0) - self.body_bytes
+                self._is_spent = True
 
     def _note_nonsense(self, detail: str) -> None:
         if self.is_whole:
@@ -109,50 +99,37 @@ class ResponseParser:
 
     def end(self) -> None:
         """The upstream closed its side: the end of a body that ends so, and of nothing else."""
-        facts = self.facts
-        if self.has_head and facts is not None and facts.body_end is BodyEnd.CLOSE and not self.error:
+        head = self.head
+        if head is not None and head.body_end is BodyEnd.CLOSE and not self.error:
             self.is_whole = True
 
     def take_chunks(self) -> list[bytes]:
         """Return the body bytes that have arrived since the last call."""
-        chunks = self.chunks
-        self.chunks = []
+        chunks, self.chunks = self.chunks, []
         return chunks
 
     # llhttp's callbacks
 
-    def on_message_begin(self) -> None:
-        if self.is_whole:
+    def on_headers_complete(self) -> None:
+        if self.head is not None:
             self.has_excess = True
             return
-        self._headers = []
-        self.phrase = b""
-
-    def on_status(self, part: bytes) -> None:
-        self.phrase += part
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._in_final:
-            self._headers.append((name, value.rstrip(b" \t")))
-
-    def on_headers_complete(self) -> None:
-        if self.is_whole:
-            return
+        seen = self._seen.lstrip(b"\r\n")
+        end = seen.find(_HEAD_END)
         status: int = self._llhttp.get_status_code()
         if 100 <= status < 200 and status != 101:
-            return  # interim: 100 was answered by us, 103 and its kin are dropped (RFC 9110 §15.2)
-        self.status = status
-        is_1_1 = self._llhttp.get_http_version() == "1.1"
-        facts = self.facts = judge_response(status, is_1_1, self._headers, self._answers_head)
-        self.error = facts.error
+            # Interim: 100 was answered by us, 103 and its kin are dropped (RFC 9110 §15.2).
+            self._seen = seen[end + len(_HEAD_END) :]
+            return
+        head = ResponseHead(status, seen[: end + 2], self._answers_head)
         if not 200 <= status <= 999:
-            self.error = f"status {status} is none"
-        self._in_final = True
-        self.has_head = True
-        if facts.body_end is BodyEnd.NONE:
+            head.error = f"a final answer with status {status}"
+        self.head = head
+        self.error = head.error
+        if head.body_end is BodyEnd.NONE:
             self.is_whole = True
             # llhttp does not know that a HEAD's answer has no body, and would wait for one.
-            self._spent = self._answers_head
+            self._is_spent = self._answers_head
 
     def on_body(self, chunk: bytes) -> None:
         if self.is_whole:
@@ -162,5 +139,5 @@ class ResponseParser:
         self.body_bytes += len(chunk)
 
     def on_message_complete(self) -> None:
-        if self._in_final:
+        if self.head is not None:
             self.is_whole = True

@@ -22,6 +22,6 @@ def write_files(folder: Path) -> dict[str, bytes]:
     return bodies
 
 
-def start_origin(folder: Path, *, core: int) -> tuple[Daemon, int]:
+def start_origin(folder: Path, *, core: int | None = None) -> tuple[Daemon, int]:
     """The process and its port; it serves ``/1KiB`` and the others that ``write_files`` wrote."""
     return start_configured("origin.conf", [where("nginx") or "nginx", "-c"], folder, 0, core)

