@@ -18,6 +18,7 @@ BENCH  ?=
 SOAK   ?=
 ENGINE ?= $(or $(shell command -v podman),docker)
 IMAGE  ?= sidegate:dev
+BUILD  ?=
 LOCK   ?=
 
 # Tests whose types are checked as well: those that are programs in their own right.
@@ -51,7 +52,7 @@ lint-types: $(VENV)/.dev
 	@$(BIN)/mypy
 	@$(BIN)/mypy $(TYPED_TESTS)
 lint-imports: $(VENV)/.dev
-	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/lint-imports --no-cache --no-logo
 
 format: $(VENV)/.dev  ## put the code into shape
 	@$(BIN)/ruff format proxy tests
@@ -77,11 +78,11 @@ lock: $(VENV)/.lock  ## remake deploy/locks from pyproject.toml; LOCK=--upgrade 
 	    $(LOCK) "$$@" -o $(LOCKS)/$$name.txt pyproject.toml; \
 	done
 
-image:  ## build the container image with podman or docker
-	@$(ENGINE) build -t $(IMAGE) .
+image:  ## build the container image; BUILD="--build-arg BASE=…" for another base
+	@$(ENGINE) build $(BUILD) -t $(IMAGE) .
 
 image-check: image  ## the image serves as a plain user on a read-only root, and leaves with code 0 on SIGTERM
-	@tests/e2e/image_check.sh $(ENGINE) $(IMAGE)
+	@tests/e2e/image_check.sh "$(ENGINE)" $(IMAGE)
 
 clean:  ## take .venv and its caches away
 	@rm -rf $(VENV)

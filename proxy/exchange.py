@@ -122,6 +122,11 @@ class Exchange:
             outcome.reason = Reason.CLIENT_GONE
             outcome.status = 0
             raise
+        except BaseException:
+            outcome.reason = Reason.BAD_RESPONSE
+            outcome.detail = "failed inside the sidecar"
+            outcome.status = 0
+            raise
         finally:
             self.calls_under_way -= 1
             outcome.ended_at = self._monotonic()
@@ -156,7 +161,8 @@ class Exchange:
                 raise
             finally:
                 attempt.finish()
-                limiter.leave(outcome, _verdict(outcome), outcome.ended_at - outcome.started_at)
+                verdict = Verdict.SUCCESS if outcome.reason is Reason.OK else _verdict(outcome)
+                limiter.leave(outcome, verdict, outcome.ended_at - outcome.started_at)
                 self._observer.attempt(outcome)
             if call.outgoing.source is not None:
                 call.outcome.bytes_out = outcome.bytes_out - len(call.outgoing.head)
@@ -305,7 +311,7 @@ class Exchange:
             replayable=call.is_replayable,
         )
         if why is not None:
-            self._observer.retry_denied(why.value)
+            self._observer.retry_denied(why)
             return Decision.FINAL
         return Decision.AGAIN
 
@@ -318,22 +324,20 @@ class Exchange:
         policy = call.route.policy
         started = self._monotonic()
         pause_s = policy.pause_s(call.counted_tries, outcome)
-        why_not = Why.DEADLINE
-        while True:
-            now = self._monotonic()
-            if now + pause_s >= call.deadline:
-                self._observer.retry_denied(why_not.value)
+        try:
+            if started + pause_s >= call.deadline:
+                self._observer.retry_denied(Why.DEADLINE)
                 return False
-            if policy.budget.try_spend(now):
-                break
-            why_not = Why.BUDGET
-            await asyncio.sleep(min(policy.budget.wait_s(now), call.deadline - now))
-        self._observer.retried(outcome.reason)
-        await asyncio.sleep(pause_s)
-        waited_s = self._monotonic() - started
-        call.outcome.backoff_s += waited_s
-        self._observer.waited("backoff", waited_s)
-        return True
+            if not await policy.budget_by(call.deadline - pause_s, self._monotonic):
+                self._observer.retry_denied(Why.BUDGET)
+                return False
+            self._observer.retried(outcome.reason)
+            await asyncio.sleep(pause_s)
+            return True
+        finally:
+            waited_s = self._monotonic() - started
+            call.outcome.backoff_s += waited_s
+            self._observer.waited("backoff", waited_s)
 
     # respond
 
@@ -411,7 +415,5 @@ _IGNORED = frozenset({Reason.CLIENT_GONE, Reason.STALE_CONNECTION, Reason.DEADLI
 
 
 def _verdict(outcome: AttemptOutcome) -> Verdict:
-    """Return what an attempt tells the concurrency limit."""
-    if outcome.reason is Reason.OK:
-        return Verdict.SUCCESS
+    """Return what a failed attempt tells the concurrency limit."""
     return Verdict.IGNORE if outcome.reason in _IGNORED else Verdict.DROPPED

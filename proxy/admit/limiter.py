@@ -204,20 +204,26 @@ class Limiter:
             self._pump()
 
     def _drop_left(self) -> None:
+        """Take those who left off the queue's head. Cancelling ends ``ready`` at once and wakes its caller a turn later;
+        in between the waiter has left as well, and granting it would be an error in the hands of whoever frees a slot."""
         queue = self._queue
-        while queue and queue[0].state is _State.GONE:
-            queue.popleft()
-            self._left_in_queue -= 1
+        while queue and (queue[0].state is _State.GONE or queue[0].ready.done()):
+            waiter = queue.popleft()
+            if waiter.state is _State.GONE:
+                self._left_in_queue -= 1
+            else:
+                waiter.state = _State.GONE
+                self._deadlines.discard(waiter)
         if self._left_in_queue > 64 and self._left_in_queue * 2 > len(queue):
             self._queue = deque(waiter for waiter in queue if waiter.state is _State.QUEUED)
             self._left_in_queue = 0
 
     def _can_grant(self) -> bool:
+        self._drop_left()
         return bool(self._queue) and self.inflight < self.limit.value and not self.gate_until
 
     def _pump(self) -> None:
         """Let in whoever can go; where a token is missing, leave a dispatcher waiting for it."""
-        self._drop_left()
         if self.bucket is None:
             while self._can_grant():
                 self._grant()
@@ -243,7 +249,6 @@ class Limiter:
         self.granted += 1
         self._deadlines.discard(waiter)
         waiter.ready.set_result(None)
-        self._drop_left()
 
     def __repr__(self) -> str:
         return f"<Limiter {self.inflight} of {self.limit.value} in flight, {self.waiting} waiting, {self.bucket}>"

@@ -52,7 +52,6 @@ class Pool:
         self.opening = 0
         self._idle: list[UpstreamConnection] = []
         self._waiters: deque[asyncio.Future[None]] = deque()
-        self._closing: dict[UpstreamConnection, tuple[str, str]] = {}
 
     @property
     def idle_count(self) -> int:
@@ -119,13 +118,9 @@ class Pool:
         try:
             timings = await self._connector.connect(connection, timeout_s)
         except BaseException:
-            # A connection that was made and then cancelled counts itself out when it is lost.
-            if hasattr(connection, "transport") and not connection.is_lost:
-                self._closing[connection] = ("local", "cancelled")
-                connection.abort()
-            elif not hasattr(connection, "transport"):
-                self.open_count -= 1
-                self._wake_one()
+            self._settle(connection, "local", "cancelled")
+            if hasattr(connection, "transport"):
+                connection.transport.abort()
             raise
         finally:
             self.opening -= 1
@@ -149,19 +144,25 @@ class Pool:
     def discard(self, connection: UpstreamConnection, why: str) -> None:
         """Close a connection that is of no further use."""
         connection.signal = None
-        if not connection.is_lost and connection not in self._closing:
-            self._closing[connection] = ("local", why)
-            connection.abort()
+        if not connection.is_lost:
+            self._settle(connection, "local", why)
+            connection.transport.abort()
 
     def _lost(self, connection: UpstreamConnection) -> None:
-        side, why = self._closing.pop(connection, ("", ""))
-        if not side:
-            side = "upstream"
-            why = "idle" if connection.signal is None else "busy"
-            if connection in self._idle:
-                self._idle.remove(connection)
+        """The transport is gone (called once by each connection that was not settled before)."""
+        if connection in self._idle:
+            self._idle.remove(connection)
+        self._settle(connection, "upstream", "idle" if connection.signal is None else "busy")
+
+    def _settle(self, connection: UpstreamConnection, side: str, why: str) -> None:
+        """Count a connection out, once: uvloop does not tell of the end of one whose making was cancelled."""
+        if connection.is_settled:
+            return
+        connection.is_settled = connection.is_lost = True
+        self._deadlines.discard(connection)
         self.open_count -= 1
-        self._observer.connection_closed(side, why, connection.uses)
+        if hasattr(connection, "transport"):
+            self._observer.connection_closed(side, why, connection.uses)
         self._wake_one()
 
     def _too_old(self, connection: UpstreamConnection, now: float) -> str:

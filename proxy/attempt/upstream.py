@@ -32,6 +32,7 @@ class UpstreamConnection(asyncio.Protocol):
     has_expired: bool = False
     has_answer_bytes: bool = False
     is_lost: bool = False
+    is_settled: bool = False
     is_write_paused: bool = False
     _call_deadline: float = NEVER
     _body_idle_s: float = NEVER
@@ -165,7 +166,6 @@ class UpstreamConnection(asyncio.Protocol):
         self.is_lost = True
         if exc is not None:
             self.failure = str(exc) or type(exc).__name__
-        self._deadlines.discard(self)
         self._on_lost(self)
         if self.signal is not None:
             self.signal.fire()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable
 from enum import Enum, StrEnum
@@ -34,7 +35,7 @@ class Decision(Enum):
 
 
 class RetryPolicy:
-    """One route's rules. Pure but for the budget, which counts."""
+    """One route's rules. Pure but for the budget, which counts and may have to be waited for."""
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class RetryPolicy:
         self.classifier = classifier
         self.reads_bodies = classifier.reads_bodies
         self.budget = budget
+        self._turn = asyncio.Lock()
         self.attempts = attempts
         self._methods = methods
         self._base_s = base_s
@@ -86,6 +88,18 @@ class RetryPolicy:
         A reused connection that the upstream closed as the request was on its way is nobody's failure.
         """
         return outcome.reason is Reason.STALE_CONNECTION and repeatable and replayable
+
+    async def budget_by(self, deadline: float, monotonic: Callable[[], float]) -> bool:
+        """Count a retry against the budget, waiting for room in the order of arrival; False when none came in time."""
+        if not self._turn.locked() and self.budget.try_spend(monotonic()):
+            return True
+        try:
+            async with asyncio.timeout(deadline - monotonic()), self._turn:
+                while not self.budget.try_spend(now := monotonic()):  # noqa: ASYNC110 - time is what is waited for
+                    await asyncio.sleep(self.budget.wait_s(now))
+        except TimeoutError:
+            return False
+        return True
 
     def pause_s(self, retry: int, outcome: AttemptOutcome) -> float:
         """Return how long to wait before retry number ``retry``, in seconds; never less than the upstream asked for."""

@@ -22,7 +22,8 @@ class Observer:
     def call(self, outcome: ExchangeOutcome) -> None:
         """One call has ended."""
         self.metrics.call(outcome)
-        self.access_log.call(outcome)
+        if outcome.reason is not Reason.OK or self.access_log.access == "all":
+            self.access_log.call(outcome)
 
     def refused(self, status: int, reason: Reason, detail: str) -> None:
         """Bytes came that never became a request."""

@@ -49,6 +49,8 @@ one hop silently strip another's credentials. They stay, and the naming is ignor
 
 def tokens(value: bytes) -> list[bytes]:
     """Split a comma-separated field value into lower-case tokens; empty elements are dropped (RFC 9110 §5.6.1)."""
+    if value == b"keep-alive":
+        return [value]  # said by nearly every upstream
     return [token for part in value.split(b",") if (token := part.strip(b" \t").lower())]
 
 

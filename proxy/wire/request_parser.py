@@ -80,7 +80,7 @@ class RequestParser:
     @property
     def is_in_head(self) -> bool:
         """Whether a head has begun and not ended: the state that a slow client may not stay in."""
-        return bool(self._head.strip()) and self.failed is None
+        return bool(self._head and self._head.strip()) and self.failed is None
 
     @property
     def unread_bytes(self) -> int:
