@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import uvloop
-from pydantic import ValidationError
 
 from proxy import __version__
 from proxy.accept.listener import DownstreamListener
@@ -30,6 +30,7 @@ from proxy.attempt.resolver import Resolver
 from proxy.attempt.tls import TlsFiles
 from proxy.base.clock import Clock, SystemClock
 from proxy.base.deadlines import Deadlines
+from proxy.config.convert import convert
 from proxy.config.load import ConfigError, Sources
 from proxy.config.redact import redacted
 from proxy.config.settings import Limits, Retry, Settings, Timeouts, split_address, without_effect
@@ -332,7 +333,7 @@ class Sidecar:
         ]
         if fixed:
             _log.warning("a restart is needed for: %s", ", ".join(fixed))
-        settings = settings.model_copy(update={key: getattr(self.settings, key) for key in fixed})
+        settings = msgspec.structs.replace(settings, **{key: getattr(self.settings, key) for key in fixed})
         self.settings = settings
         self.exchange.plan = self._make_plan(settings)
         pool = settings.pool
@@ -390,18 +391,18 @@ class Sidecar:
         name = str(change.pop("route", "default"))
         if name not in self._limiters:
             return [f"route: {name!r} has no limits of its own; there are {', '.join(self._limiters)}"]
-        tree = self._limits_in_force[name].model_dump()
+        tree = msgspec.to_builtins(self._limits_in_force[name])
         concurrency = change.pop("concurrency", {})
         if not isinstance(concurrency, dict):
             return ['concurrency: expected an object such as {"limit": 8}']
         tree.update(change)
         tree["concurrency"].update(concurrency)
-        try:
-            limits = Limits.model_validate(tree)
-        except ValidationError as error:
-            return [".".join(map(str, item["loc"])) + ": " + item["msg"] for item in error.errors()]
+        problems: list[str] = []
+        limits = convert(Limits, tree, problems)
+        if limits is None or problems:
+            return problems
         self._put_in_force(name, limits, self._limiters[name].max_waiting)
-        _log.info("limits of %s changed by the operator: %s", name, limits.model_dump())
+        _log.info("limits of %s changed by the operator: %s", name, tree)
         return []
 
     def queue(self) -> Mapping[str, Any]:

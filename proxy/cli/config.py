@@ -28,7 +28,8 @@ def run(args: argparse.Namespace) -> int:
 
     from proxy.config.load import ConfigError, Sources
     from proxy.config.redact import redacted
-    from proxy.config.settings import json_schema, without_effect
+    from proxy.config.schema import json_schema
+    from proxy.config.settings import without_effect
 
     if args.action == "schema":
         print(json.dumps(json_schema(), indent=2))

@@ -5,15 +5,14 @@ Every error is collected before anything is said, each with its path and the rul
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
 
+from proxy.config.convert import convert
 from proxy.config.settings import Settings
 
 ENVIRONMENT_PREFIX = "SIDEGATE_"
@@ -52,11 +51,8 @@ class Sources:
         tree = _read_file(self.path, problems) if self.path else {}
         for origin, path, text in self._overrides:
             _override(tree, origin, path, text, problems)
-        try:
-            settings = Settings.model_validate(tree)
-        except ValidationError as error:
-            raise ConfigError(problems + [_sentence(item) for item in error.errors()]) from error
-        if problems:
+        settings = convert(Settings, tree, problems)
+        if problems or settings is None:
             raise ConfigError(problems)
         return settings
 
@@ -101,53 +97,3 @@ def _override(tree: dict[str, Any], origin: str, path: list[str], text: str, pro
         problems.append(f"{origin}: expected a path such as limits.rate")
         return
     node[path[-1]] = value
-
-
-def _sentence(item: Any) -> str:
-    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in _real_steps(item["loc"]))
-    path = path.lstrip(".") or "configuration"
-    if item["type"] == "extra_forbidden":
-        return f"{path}: unknown key{_suggestion(item['loc'])}"
-    if item["type"] == "missing":
-        return f"{path}: required"
-    message = item["msg"].removeprefix("Value error, ")
-    value = item.get("input")
-    if isinstance(value, str | int | float | bool):
-        message += f" (got {value!r})"
-    return f"{path}: {message}"
-
-
-def _real_steps(location: tuple[Any, ...]) -> list[Any]:
-    """Drop the names pydantic gives to the arms of a union; they are no part of the file."""
-    steps = list(location)
-    if len(steps) > 1 and isinstance(steps[-1], str) and isinstance(steps[-2], int):
-        names = {"int", "str", "bool", "constrained-int"}
-        if steps[-1] in names or steps[-1].startswith("literal["):
-            steps.pop()
-    return steps
-
-
-def _suggestion(location: tuple[Any, ...]) -> str:
-    known = _keys_at(location[:-1])
-    near = difflib.get_close_matches(str(location[-1]), known, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(known)}" if known else ""
-
-
-def _keys_at(steps: tuple[Any, ...]) -> list[str]:
-    model: type[BaseModel] | None = Settings
-    for step in steps:
-        if isinstance(step, int) or model is None:
-            continue
-        field = model.model_fields.get(step)
-        model = _model_of(field.annotation) if field is not None else None
-    return list(model.model_fields) if model is not None else []
-
-
-def _model_of(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for inner in getattr(annotation, "__args__", ()):
-        found = _model_of(inner)
-        if found is not None:
-            return found
-    return None

@@ -6,26 +6,40 @@ The docstring under a field is its description in the JSON Schema and in the cha
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from msgspec import Meta, Struct
 
-from proxy.config.units import Duration, Size
+from proxy.config.units import DURATION, SIZE
 
-_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\s]+):(\d{1,5})")
+Duration = Annotated[
+    float, Meta(ge=0, le=1e7, extra={"unit": DURATION}, extra_json_schema={"x-unit": DURATION})
+]
+"""Seconds in the program, ``30s`` in the file."""
 
-Positive = Annotated[Duration, Field(gt=0)]
+Positive = Annotated[
+    float, Meta(gt=0, le=1e7, extra={"unit": DURATION}, extra_json_schema={"x-unit": DURATION})
+]
+"""A duration that may not be 0."""
 
+Window = Annotated[
+    float, Meta(ge=1, le=600, extra={"unit": DURATION}, extra_json_schema={"x-unit": DURATION})
+]
 
-def _check_address(value: str) -> str:
-    match = _ADDRESS.fullmatch(value)
-    if match is None or int(match[2]) > 65535:
-        raise ValueError("HOST:PORT, the port from 0 to 65535; :0 picks a free one")
-    return value
+Size = Annotated[int, Meta(ge=0, le=1 << 30, extra={"unit": SIZE}, extra_json_schema={"x-unit": SIZE})]
+"""Bytes in the program, ``1MiB`` in the file."""
 
+HeadSize = Annotated[int, Meta(ge=1024, le=1 << 20, extra={"unit": SIZE}, extra_json_schema={"x-unit": SIZE})]
 
-Address = Annotated[str, AfterValidator(_check_address)]
+Address = Annotated[
+    str,
+    Meta(
+        pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^:\s]+):\d{1,5}$",
+        description="HOST:PORT, for example 127.0.0.1:8880; port 0 picks a free one",
+    ),
+]
+"""HOST:PORT; port 0 picks a free one."""
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -34,11 +48,11 @@ def split_address(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A group of settings. ``__post_init__`` refuses pairs that cannot be, with ValueError."""
 
 
-class Tls(_Section):
+class Tls(Section, frozen=True):
     """How the upstream is verified and what it is shown. Files are read again when they change."""
 
     ca_file: str | None = None
@@ -50,14 +64,12 @@ class Tls(_Section):
     server_name: str | None = None
     """Name sent as SNI and verified instead of the URL's host."""
 
-    @model_validator(mode="after")
-    def _pairs(self) -> Tls:
+    def __post_init__(self) -> None:
         if (self.client_cert_file is None) != (self.client_key_file is None):
             raise ValueError("client_cert_file and client_key_file go together")
-        return self
 
 
-class Dns(_Section):
+class Dns(Section, frozen=True):
     """Bounds on how long an answer is used before the name is asked again."""
 
     min_ttl: Positive = 5.0
@@ -65,14 +77,12 @@ class Dns(_Section):
     max_ttl: Positive = 300.0
     """Longest time an answer is used, whatever its TTL."""
 
-    @model_validator(mode="after")
-    def _pairs(self) -> Dns:
+    def __post_init__(self) -> None:
         if self.min_ttl > self.max_ttl:
             raise ValueError("min_ttl may not exceed max_ttl")
-        return self
 
 
-class Upstream(_Section):
+class Upstream(Section, frozen=True):
     """The one server this sidecar stands in front of."""
 
     url: str
@@ -82,8 +92,7 @@ class Upstream(_Section):
     tls: Tls = Tls()
     dns: Dns = Dns()
 
-    @model_validator(mode="after")
-    def _check_url(self) -> Upstream:
+    def __post_init__(self) -> None:
         try:
             url = urlsplit(self.url)
             port = url.port
@@ -97,61 +106,58 @@ class Upstream(_Section):
             raise ValueError("url may hold no blanks, control or non-ASCII characters; percent-encode them")
         if url.scheme == "http" and self.tls != Tls():
             raise ValueError("tls has no meaning for an http:// url")
-        return self
 
 
-class ForwardProxy(_Section):
+class ForwardProxy(Section, frozen=True):
     """For apps that can only be told HTTP_PROXY."""
 
     enabled: bool = False
     """Whether absolute-form targets other than the upstream's are carried."""
-    allow: list[Address] = []
+    allow: tuple[Address, ...] = ()
     """HOST:PORT pairs that may be reached so."""
 
 
-class Concurrency(_Section):
+class Concurrency(Section, frozen=True):
     """How many attempts may be under way at once."""
 
     mode: Literal["adaptive", "fixed", "off"] = "adaptive"
     """adaptive learns the limit, fixed keeps it, off sets none."""
-    limit: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=10_000)] | None = None
     """The fixed limit, or where adaptive starts."""
-    min: Annotated[int, Field(ge=1, le=10_000)] = 1
+    min: Annotated[int, Meta(ge=1, le=10_000)] = 1
     """Floor of the adaptive limit."""
-    max: Annotated[int, Field(ge=1, le=10_000)] = 256
+    max: Annotated[int, Meta(ge=1, le=10_000)] = 256
     """Ceiling of the adaptive limit."""
 
-    @model_validator(mode="after")
-    def _pairs(self) -> Concurrency:
+    def __post_init__(self) -> None:
         if self.min > self.max:
             raise ValueError("min may not exceed max")
         if self.mode == "fixed" and self.limit is None:
             raise ValueError("mode fixed needs a limit")
         if self.mode == "adaptive" and self.limit is not None and not self.min <= self.limit <= self.max:
             raise ValueError("limit lies outside min and max")
-        return self
 
 
-class Limits(_Section):
+class Limits(Section, frozen=True):
     """What one pod may ask of the upstream."""
 
-    rate: Annotated[float, Field(gt=0, le=1e7)] | None = None
+    rate: Annotated[float, Meta(gt=0, le=1e7)] | None = None
     """Calls a second this pod may start, retries included; null sets no cap."""
-    burst: Annotated[float, Field(ge=1, le=1e7)] = 1
+    burst: Annotated[float, Meta(ge=1, le=1e7)] = 1
     """Tokens the bucket holds: calls that may start at once after a pause."""
     concurrency: Concurrency = Concurrency()
 
 
-class Queue(_Section):
+class Queue(Section, frozen=True):
     """Where calls wait for their turn."""
 
-    max_waiting: Annotated[int, Field(ge=0, le=1_000_000)] = 1024
+    max_waiting: Annotated[int, Meta(ge=0, le=1_000_000)] = 1024
     """Calls that may wait; one more is answered 503 queue_full."""
     max_wait: Positive = 60.0
     """Longest wait for one turn; a call that would wait longer is refused at once."""
 
 
-class Backoff(_Section):
+class Backoff(Section, frozen=True):
     """The pause before the n-th retry: between half and all of min(max, base * 2^(n-1))."""
 
     base: Positive = 0.1
@@ -159,50 +165,49 @@ class Backoff(_Section):
     max: Positive = 10.0
     """Longest pause."""
 
-    @model_validator(mode="after")
-    def _pairs(self) -> Backoff:
+    def __post_init__(self) -> None:
         if self.base > self.max:
             raise ValueError("base may not exceed max")
-        return self
 
 
-class Budget(_Section):
+class Budget(Section, frozen=True):
     """How many retries there may be for the calls there are. Without budget a retry waits; it fails only past its deadline."""
 
-    ratio: Annotated[float, Field(ge=0, le=10)] = 0.2
+    ratio: Annotated[float, Meta(ge=0, le=10)] = 0.2
     """Retries allowed per first try within the window."""
-    floor_per_s: Annotated[float, Field(ge=0)] = 1.0
+    floor_per_s: Annotated[float, Meta(ge=0)] = 1.0
     """Retries a second that are allowed however few first tries there are."""
-    window: Annotated[Duration, Field(ge=1, le=600)] = 10.0
+    window: Window = 10.0
     """How far back is counted."""
 
-    @model_validator(mode="after")
-    def _pairs(self) -> Budget:
+    def __post_init__(self) -> None:
         if self.ratio == 0 and self.floor_per_s == 0:
             raise ValueError("ratio and floor_per_s may not both be 0; set attempts: 1 to switch retries off")
-        return self
 
 
-RetryOn = Literal["connect", "reset", "timeout", "truncated"] | Annotated[int, Field(ge=400, le=599)]
-Method = Annotated[str, Field(pattern=r"^[A-Z][A-Z-]*$")]
+RetryOn = Annotated[
+    Literal["connect", "reset", "timeout", "truncated"] | Annotated[int, Meta(ge=400, le=599)],
+    Meta(description="a status from 400 to 599, or connect, reset, timeout or truncated"),
+]
+Method = Annotated[str, Meta(pattern=r"^[A-Z][A-Z-]*$", description="a method in capitals, for example GET")]
 
 
-class Retry(_Section):
+class Retry(Section, frozen=True):
     """What is tried again, how often, and when."""
 
-    on: list[RetryOn] = [500, 502, 503, 504, 429, "connect", "reset", "timeout", "truncated"]
+    on: tuple[RetryOn, ...] = (500, 502, 503, 504, 429, "connect", "reset", "timeout", "truncated")
     """Statuses and failures worth another try."""
-    when_json: dict[str, list[str | int | bool | None]] | None = None
+    when_json: dict[str, tuple[str | int | bool | None, ...]] | None = None
     """Top-level fields of a 200's JSON body and the values that mean it failed, e.g. {"code": [500, 503]}."""
-    attempts: Annotated[int, Field(ge=1, le=1000)] = 10
+    attempts: Annotated[int, Meta(ge=1, le=1000)] = 10
     """Tries in all, the first included."""
-    methods: list[Method] = ["GET", "HEAD", "OPTIONS"]
+    methods: tuple[Method, ...] = ("GET", "HEAD", "OPTIONS")
     """Methods that are safe to repeat; others only with an Idempotency-Key header."""
     backoff: Backoff = Backoff()
     budget: Budget = Budget()
 
 
-class Outage(_Section):
+class Outage(Section, frozen=True):
     """What callers see while everything fails."""
 
     mode: Literal["hold", "fail"] = "hold"
@@ -211,7 +216,7 @@ class Outage(_Section):
     """Longest hold."""
 
 
-class Timeouts(_Section):
+class Timeouts(Section, frozen=True):
     """Each phase has its own; total spans them all, waits and retries included."""
 
     connect: Positive = 5.0
@@ -224,19 +229,19 @@ class Timeouts(_Section):
     """From the request head to the last answer byte. Batch callers would rather wait: five minutes."""
 
 
-class Body(_Section):
+class Body(Section, frozen=True):
     """What is held in memory for the sake of a retry, per call."""
 
-    verify_up_to: Annotated[Size, Field(ge=0, le=1 << 30)] = 1 << 20
+    verify_up_to: Size = 1 << 20
     """Answers up to this size are passed on only once they are whole."""
-    replay_up_to: Annotated[Size, Field(ge=0, le=1 << 30)] = 1 << 20
+    replay_up_to: Size = 1 << 20
     """Request bodies up to this size are kept so that they can be sent again."""
 
 
-class Pool(_Section):
+class Pool(Section, frozen=True):
     """Kept connections to the upstream."""
 
-    max_connections: Annotated[int, Field(ge=1, le=10_000)] = 64
+    max_connections: Annotated[int, Meta(ge=1, le=10_000)] = 64
     """Connections open at once, busy and idle; calls wait for one where the concurrency limit is higher."""
     idle: Positive = 30.0
     """Idle connections are closed after this long; keep it below the upstream's own limit."""
@@ -244,43 +249,46 @@ class Pool(_Section):
     """Connections are not used again after this long, so that traffic follows DNS."""
 
 
-class Downstream(_Section):
+class Downstream(Section, frozen=True):
     """The app's side."""
 
-    max_head: Annotated[Size, Field(ge=1024, le=1 << 20)] = 64 << 10
+    max_head: HeadSize = 64 << 10
     """Largest request head; beyond it 431, or 414 when the target alone is too long."""
-    max_headers: Annotated[int, Field(ge=1, le=10_000)] = 256
+    max_headers: Annotated[int, Meta(ge=1, le=10_000)] = 256
     """Most header lines in a request."""
     head_timeout: Positive = 60.0
     """From a request's first byte to the end of its head."""
     idle: Positive = 3600.0
     """Idle connections of the app are closed after this long. Long, for a close can cross a request on its way."""
-    max_connections: Annotated[int, Field(ge=1, le=100_000)] = 4096
+    max_connections: Annotated[int, Meta(ge=1, le=100_000)] = 4096
     """Connections the app may hold open; one more is closed at once."""
 
 
-class Drain(_Section):
+class Drain(Section, frozen=True):
     """How the sidecar stops. It serves the app until the app is done."""
 
-    grace: Annotated[Duration, Field(ge=0)] = 25.0
+    grace: Duration = 25.0
     """Longest time from SIGTERM to the end; below Kubernetes' default of 30 s."""
-    quiet: Annotated[Duration, Field(ge=0)] = 1.0
+    quiet: Duration = 1.0
     """The app counts as done when it had no call under way for this long, or has no connection left."""
 
 
-class Match(_Section):
+class Match(Section, frozen=True):
     """Which calls a route takes; what is not given matches all."""
 
-    path_prefix: Annotated[str, Field(pattern=r"^/[!-~]*$")] = "/"
+    path_prefix: Annotated[str, Meta(pattern=r"^/[!-~]*$", description="a path that begins with /")] = "/"
     """Start of the target as the app sends it, byte for byte."""
-    methods: list[Method] | None = None
+    methods: tuple[Method, ...] | None = None
     """Methods; null takes all."""
 
 
-class Route(_Section):
+class Route(Section, frozen=True):
     """Settings of their own for some calls. The first route that matches wins."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")] | None = None
+    name: (
+        Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="a name of a-z, 0-9, _ and -")]
+        | None
+    ) = None
     """Value of the metric label route; routes[N] becomes route-N where there is none."""
     match: Match = Match()
     limits: Limits | None = None
@@ -289,14 +297,14 @@ class Route(_Section):
     timeouts: Timeouts | None = None
 
 
-class Fleet(_Section):
+class Fleet(Section, frozen=True):
     """One budget for all pods."""
 
     mode: Literal["local", "split", "redis"] = "local"
     """local: every pod for itself."""
-    rate: Annotated[float, Field(gt=0)] | None = None
+    rate: Annotated[float, Meta(gt=0)] | None = None
     """Calls a second of all pods together."""
-    concurrency: Annotated[int, Field(ge=1)] | None = None
+    concurrency: Annotated[int, Meta(ge=1)] | None = None
     """Attempts under way of all pods together."""
     redis_url: str | None = None
     """Where the pods meet in mode redis."""
@@ -306,7 +314,7 @@ class Fleet(_Section):
     """Headless service whose addresses are the pods, for mode split."""
 
 
-class Log(_Section):
+class Log(Section, frozen=True):
     """What is written to standard error."""
 
     format: Literal["json", "text"] = "json"
@@ -315,7 +323,7 @@ class Log(_Section):
     """A line per failed call, per call, or none."""
 
 
-class Settings(_Section):
+class Settings(Section, frozen=True):
     """The whole configuration: one value, never changed, replaced as a whole on reload."""
 
     upstream: Upstream
@@ -337,15 +345,17 @@ class Settings(_Section):
     pool: Pool = Pool()
     downstream: Downstream = Downstream()
     drain: Drain = Drain()
-    routes: list[Route] = []
+    routes: tuple[Route, ...] = ()
     fleet: Fleet = Fleet()
     log: Log = Log()
 
-    @model_validator(mode="after")
-    def _pairs(self) -> Settings:
+    def __post_init__(self) -> None:
         url = urlsplit(self.upstream.url)
         port = url.port or (443 if url.scheme == "https" else 80)
         host, own_port = split_address(self.listen)
+        for name, address in (("listen", self.listen), ("ops", self.ops), ("admin", self.admin)):
+            if split_address(address)[1] > 65535:
+                raise ValueError(f"{name}: the port may not exceed 65535")
         if own_port and (url.hostname, port) in {(host, own_port), ("localhost", own_port)}:
             raise ValueError("upstream.url points at listen: the sidecar would call itself")
         if self.forward_proxy.enabled:
@@ -355,7 +365,6 @@ class Settings(_Section):
         names = [route.name for route in self.routes if route.name is not None]
         if len(set(names)) != len(names):
             raise ValueError("routes: two routes have the same name")
-        return self
 
 
 def without_effect(settings: Settings) -> list[str]:
@@ -373,11 +382,3 @@ def limits_by_path(settings: Settings) -> list[tuple[str, Limits]]:
     """Return the default limits and those of routes that have their own, each with its path."""
     own = [(f"routes[{i}].limits", r.limits) for i, r in enumerate(settings.routes) if r.limits is not None]
     return [("limits", settings.limits), *own]
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of the configuration file."""
-    schema = Settings.model_json_schema()
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    schema["title"] = "Sidegate configuration"
-    return schema

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BeforeValidator, WithJsonSchema
+DURATION = "duration"
+SIZE = "size"
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -43,30 +44,18 @@ def format_duration(seconds: float) -> str:
     return f"{seconds:g}s"
 
 
-Duration = Annotated[
-    float,
-    BeforeValidator(parse_duration),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "pattern": r"^(\d+(\.\d+)?(ms|s|m|h))+$"},
-                {"type": "number", "minimum": 0},
-            ]
-        }
-    ),
-]
-"""Seconds in the program, ``30s`` in the file."""
+PARSERS = {DURATION: parse_duration, SIZE: parse_size}
+"""What turns the text of a setting into its value, by unit."""
 
-Size = Annotated[
-    int,
-    BeforeValidator(parse_size),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "pattern": r"^\d+(B|KiB|MiB|GiB)?$"},
-                {"type": "integer", "minimum": 0},
-            ]
-        }
-    ),
-]
-"""Bytes in the program, ``1MiB`` in the file."""
+SCHEMAS: dict[str, dict[str, Any]] = {
+    DURATION: {
+        "anyOf": [
+            {"type": "string", "pattern": r"^(\d+(\.\d+)?(ms|s|m|h))+$"},
+            {"type": "number", "minimum": 0},
+        ]
+    },
+    SIZE: {
+        "anyOf": [{"type": "string", "pattern": r"^\d+(B|KiB|MiB|GiB)?$"}, {"type": "integer", "minimum": 0}]
+    },
+}
+"""What people may write, as JSON Schema, by unit."""

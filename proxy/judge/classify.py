@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from proxy.base.outcomes import AttemptOutcome
@@ -31,7 +31,7 @@ _MAX_JSON_BYTES = 8 << 20
 class Classifier:
     """Reads ``retry.on`` and ``retry.when_json``."""
 
-    def __init__(self, on: Iterable[int | str], when_json: Mapping[str, list[Any]] | None) -> None:
+    def __init__(self, on: Iterable[int | str], when_json: Mapping[str, Sequence[Any]] | None) -> None:
         items = list(on)
         self._statuses = frozenset(item for item in items if isinstance(item, int))
         self._words = frozenset(item for item in items if isinstance(item, str))
