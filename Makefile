@@ -22,7 +22,7 @@ BUILD  ?=
 LOCK   ?=
 
 # Tests whose types are checked as well: those that are programs in their own right.
-TYPED_TESTS := -m tests.parts -p tests.bench -p tests.e2e -p tests.soak
+TYPED_TESTS := -m tests.parts -m tests.locks -p tests.bench -p tests.e2e -p tests.soak
 
 # There is no .gitignore at the top: every cache lives inside .venv.
 CACHE := $(CURDIR)/$(VENV)/cache
@@ -31,8 +31,12 @@ export MYPY_CACHE_DIR               := $(CACHE)/mypy
 export RUFF_CACHE_DIR               := $(CACHE)/ruff
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CACHE)/hypothesis
 
+# The compiled package comes before the sources, also for every process that a test starts.
+COMPILED    := $(VENV)/compiled
+AS_COMPILED  = TESTS_COMPILED=1 PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR)
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint lint-format lint-style lint-types lint-imports format bench soak pull lock image image-check clean
+.PHONY: help demo test test-compiled compiled lint lint-format lint-style lint-types lint-imports lint-locks format bench soak pull lock image image-check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,7 +47,7 @@ demo: $(VENV)/.runtime  ## the fragile upstream and eight pods, direct against t
 test: $(VENV)/.dev parts-test  ## every test but the soak and the bench
 	@$(BIN)/python -m pytest -m "not soak" $(PYTEST)
 
-lint: lint-format lint-style lint-types lint-imports  ## format, style, types, and who may import whom
+lint: lint-format lint-style lint-types lint-imports lint-locks  ## format, style, types, who may import whom, and whether the locks fit
 lint-format: $(VENV)/.dev
 	@$(BIN)/ruff format --check proxy tests
 lint-style: $(VENV)/.dev
@@ -53,13 +57,20 @@ lint-types: $(VENV)/.dev
 	@$(BIN)/mypy $(TYPED_TESTS)
 lint-imports: $(VENV)/.dev
 	@$(BIN)/lint-imports --no-cache --no-logo
+lint-locks: $(VENV)/.dev
+	@$(BIN)/python -m tests.locks
 
 format: $(VENV)/.dev  ## put the code into shape
 	@$(BIN)/ruff format proxy tests
 	@$(BIN)/ruff check --fix proxy tests
 
-bench: $(VENV)/.runtime $(VENV)/.bench parts-bench  ## CPU per call, latency and memory against nginx, HAProxy and Envoy
-	@$(BIN)/python -m tests.bench $(BENCH)
+test-compiled: $(VENV)/.dev $(COMPILED)/.done parts-test  ## the same tests on the path of a call as mypyc compiles it
+	@$(AS_COMPILED) $(BIN)/python -m pytest --import-mode=append -m "not soak" $(PYTEST)
+
+compiled: $(COMPILED)/.done  ## the sidecar as the image has it, in .venv/compiled
+
+bench: $(VENV)/.runtime $(VENV)/.bench $(COMPILED)/.done parts-bench  ## CPU per call, latency and memory against nginx, HAProxy and Envoy
+	@$(AS_COMPILED) $(BIN)/python -m tests.bench $(BENCH)
 
 soak: $(VENV)/.dev parts-test  ## a million calls through one sidecar, and every row of Datasette; minutes
 	@$(BIN)/python -m pytest -m soak -s tests/soak tests/e2e $(SOAK)
@@ -71,6 +82,7 @@ lock: $(VENV)/.lock  ## remake deploy/locks from pyproject.toml; LOCK=--upgrade 
 	@for list in "dev --extra dev --build-deps-for editable --build-deps-for wheel" \
 	             "build -c $(LOCKS)/dev.txt --only-build-deps --build-deps-for editable --build-deps-for wheel" \
 	             "runtime -c $(LOCKS)/dev.txt" \
+	             "compile -c $(LOCKS)/dev.txt --extra compile --build-deps-for editable --build-deps-for wheel" \
 	             "bench -c $(LOCKS)/dev.txt --extra bench"; do \
 	  set -- $$list; name=$$1; shift; echo "locking $$name"; \
 	  $(VENV)/lock/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
@@ -120,12 +132,26 @@ $(VENV)/.bench: $(VENV)/pyvenv.cfg $(LOCKS)/bench.txt
 	$(call into_venv,bench)
 	@touch $@
 
+$(VENV)/.compile: $(VENV)/pyvenv.cfg $(LOCKS)/compile.txt
+	$(call into_venv,compile)
+	@touch $@
+
+# mypyc turns the modules that pyproject.toml names into C; they stand beside their sources and are imported first.
+$(COMPILED)/.done: $(VENV)/.compile $(shell find proxy -name '*.py') pyproject.toml
+	@$(MAKE) parts-compile
+	@echo "compiling the path of a call into $(COMPILED)"
+	@rm -rf $(COMPILED) $(VENV)/wheel $(VENV)/src; mkdir $(VENV)/src
+	@cp -r proxy pyproject.toml README.md LICENSE $(VENV)/src/  # mypyc leaves its work beside the sources
+	@HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(PIP) wheel -qq --no-deps --no-build-isolation -w $(VENV)/wheel ./$(VENV)/src </dev/null
+	@$(BIN)/python -m zipfile -e $(VENV)/wheel/*.whl $(COMPILED)
+	@touch $@
+
 $(VENV)/.lock: $(VENV)/pyvenv.cfg
 	@$(PYTHON) -m venv $(VENV)/lock
 	@$(VENV)/lock/bin/python -m pip install -qq 'pip-tools>=7.4,<8' </dev/null
 	@touch $@
 
 # Programs that pip cannot bring: from Debian for root, named for anyone else, an error where CI=true.
-.PHONY: parts-test parts-bench
-parts-test parts-bench: parts-%: $(VENV)/pyvenv.cfg
+.PHONY: parts-test parts-bench parts-compile
+parts-test parts-bench parts-compile: parts-%: $(VENV)/pyvenv.cfg
 	@$(BIN)/python tests/parts.py install $*

@@ -65,12 +65,12 @@ class _Call:
     tries: int = 0
     stale_replays: int = 0
     is_replayable: bool = True
-    last: Response | None = None
     outgoing: OutgoingRequest
 
     def __init__(
         self, plan: Plan, route: RoutePlan, request: Request, client: Client, outcome: ExchangeOutcome
     ) -> None:
+        self.last: Response | None = None
         self.plan = plan
         self.route = route
         self.request = request

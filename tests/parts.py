@@ -23,7 +23,7 @@ POLICY = Path("/usr/sbin/policy-rc.d")
 
 @dataclass(frozen=True)
 class Part:
-    """One program, the Debian package that has it, and who needs it."""
+    """One program, the Debian packages that bring it, and who needs it."""
 
     command: str
     package: str
@@ -40,6 +40,8 @@ PARTS = {
         Part("haproxy", "haproxy", frozenset({"test", "bench"})),
         Part("varnishtest", "varnish", frozenset({"test"})),
         Part("wrk", "wrk", frozenset({"bench"})),
+        Part("gcc", "gcc libc6-dev", frozenset({"compile"})),
+        Part("python3-config", "python3-dev", frozenset({"compile"})),
         Part("taskset", "util-linux", frozenset({"bench"})),
     )
 }
@@ -103,7 +105,7 @@ def install(group: str) -> int:
     absent = missing(group)
     if not absent:
         return 0
-    packages = sorted({part.package for part in absent})
+    packages = sorted({name for part in absent for name in part.package.split()})
     if os.geteuid() == 0 and shutil.which("apt-get"):
         print(f"installing from Debian: {' '.join(packages)}", flush=True)
         apt_install(packages)
@@ -114,6 +116,6 @@ def install(group: str) -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3 or sys.argv[1] != "install" or sys.argv[2] not in {"test", "bench"}:
-        sys.exit("usage: python3 tests/parts.py install test|bench")
+    if len(sys.argv) != 3 or sys.argv[1] != "install" or sys.argv[2] not in {"test", "bench", "compile"}:
+        sys.exit("usage: python3 tests/parts.py install test|bench|compile")
     sys.exit(install(sys.argv[2]))

@@ -39,10 +39,10 @@ class OutgoingRequest:
     """What goes to the upstream. ``body`` holds the bytes at hand, ``source`` the rest where it is still arriving."""
 
     body: tuple[bytes, ...] | list[bytes] = ()
-    source: BodySource | None = None
     is_chunked: bool = False
 
     def __init__(self, head: bytes, answers_head: bool) -> None:
+        self.source: BodySource | None = None
         self.head = head
         self.answers_head = answers_head
 
@@ -64,7 +64,6 @@ class AttemptLimits:
 class Attempt:
     """One try at the upstream, and the reader of its answer's body where that streams."""
 
-    _connection: UpstreamConnection | None = None
     _sent_at = 0.0
     _is_sent = True
 
@@ -77,6 +76,7 @@ class Attempt:
         deadline: float,
         monotonic: Callable[[], float],
     ) -> None:
+        self._connection: UpstreamConnection | None = None
         self._pool = pool
         self._signal = signal
         self.outcome = outcome

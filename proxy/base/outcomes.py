@@ -38,8 +38,6 @@ class AttemptOutcome:
     """From there to the last body byte."""
     bytes_out: int = 0
     bytes_in: int = 0
-    retry_after_s: float | None = None
-    """What the upstream asked for; None when it did not."""
 
     def __init__(self, route: str, kind: str, started_at: float, inflight: int) -> None:
         self.route = route
@@ -47,6 +45,8 @@ class AttemptOutcome:
         self.started_at = started_at
         self.ended_at = started_at
         self.inflight = inflight
+        self.retry_after_s: float | None = None
+        """What the upstream asked for; None when it did not."""
 
     def __repr__(self) -> str:
         took_ms = (self.ended_at - self.started_at) * 1000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
@@ -9,13 +11,15 @@ from proxy.control.admin import make_admin_app
 from proxy.control.ops import make_ops_app
 from proxy.control.views import Health, Operations
 
+_RUNNER: dict[str, Any] = {"access_log": None, "handle_signals": False, "shutdown_timeout": 1.0}
+
 
 class ControlServer:
     """The ops and admin ports."""
 
     def __init__(self, registry: CollectorRegistry, health: Health, operations: Operations) -> None:
-        self._ops = web.AppRunner(make_ops_app(registry, health), access_log=None, handle_signals=False)
-        self._admin = web.AppRunner(make_admin_app(operations), access_log=None, handle_signals=False)
+        self._ops = web.AppRunner(make_ops_app(registry, health), **_RUNNER)
+        self._admin = web.AppRunner(make_admin_app(operations), **_RUNNER)
 
     async def open(
         self, ops: tuple[str, int], admin: tuple[str, int]
@@ -24,7 +28,7 @@ class ControlServer:
         bound = []
         for runner, (host, port) in ((self._ops, ops), (self._admin, admin)):
             await runner.setup()
-            site = web.TCPSite(runner, host, port, shutdown_timeout=1.0)
+            site = web.TCPSite(runner, host, port)
             await site.start()
             name = runner.addresses[0]
             bound.append((str(name[0]), int(name[1])))

@@ -161,7 +161,8 @@ class RequestParser:
             self._fail(400, f"the request is not valid HTTP/1.1: {error}")
 
     def _fail_size(self, head: bytes) -> None:
-        status = 431 if b"\r\n" in head.lstrip(b"\r\n") else 414
+        line_bytes = head.lstrip(b"\r\n").find(b"\r\n")
+        status = 431 if 0 <= line_bytes <= self._max_head_bytes else 414
         self._fail(status, f"the request head is larger than {self._max_head_bytes} bytes", Reason.TOO_LARGE)
 
     def _fail(self, status: int, detail: str, reason: Reason = Reason.BAD_REQUEST) -> None:
@@ -192,7 +193,11 @@ class RequestParser:
         if request is None:
             request = self._read_head()
         self._has_head = True
-        if request is not None:
+        if request is None:
+            return
+        if request.facts.refusal is not None:
+            self.is_closing = True  # where its body ends, if it has one, is exactly what cannot be trusted
+        else:
             self._body_of = request
             self._body_left = request.facts.content_length or 0
             self._quiet_bytes = 0
@@ -229,5 +234,5 @@ class RequestParser:
         if request is not None:
             request.is_whole = True
             self._body_of = None
-            if not request.facts.keep_alive or request.facts.refusal is not None:
+            if not request.facts.keep_alive:
                 self.is_closing = True

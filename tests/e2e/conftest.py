@@ -41,6 +41,7 @@ def front(
         return
     with Sidecar(origin.url, folder) as sidecar:
         yield Front(sidecar.port, sidecar)
+        assert sidecar.stop() == 0, sidecar.log()
 
 
 @pytest.fixture

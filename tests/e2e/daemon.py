@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import socket
 import subprocess
 import time
@@ -62,10 +63,12 @@ class Daemon:
     ) -> None:
         self.name = name
         self.log_path = folder / f"{name}.log"
-        pinned = command if core is None else ["taskset", "-c", str(core), *command]
+        words = [] if core is None else ["taskset", "-c", str(core)]
+        if shutil.which("setpriv"):
+            words += ["setpriv", "--pdeathsig", "TERM"]  # a test run that is killed leaves no process behind
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                pinned,
+                [*words, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE if capture_stdout else log,
                 stderr=log,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import threading
@@ -35,7 +36,7 @@ class Sidecar(Daemon):
             command += [port, "127.0.0.1:0"]
         for setting in settings:
             command += ["--set", setting]
-        path = {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
+        path = {"PYTHONPATH": os.environ.get("PYTHONPATH") or str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
         super().__init__(name, command, folder, core=core, env=path, capture_stdout=True)
         ready = self._read_ready_line(ready_within_s)
         self.listen, self.ops, self.admin = ready["listen"], ready["ops"], ready["admin"]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 import random
 from collections.abc import Mapping
 from typing import Any
 
 from proxy.base.clock import SystemClock
+from proxy.config.load import Sources
 from proxy.config.settings import Settings
 from proxy.main import Sidecar
 from tests.fakes.app import Answer, App
@@ -39,7 +41,8 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 def settings_for(url: str, **over: Any) -> Settings:
     """Settings of a sidecar for tests."""
-    return Settings.model_validate(merged({**QUICK, "upstream": {"url": url}}, over))
+    tree = merged({**QUICK, "upstream": {"url": url}}, over)
+    return Sources(None, {}, [(key, json.dumps(value)) for key, value in tree.items()]).load()
 
 
 class House:
@@ -59,12 +62,19 @@ class House:
     async def __aenter__(self) -> House:
         if not self.origin.port:
             await self.origin.open()
-        loop = asyncio.get_running_loop()
+        try:
+            await self._open()
+        except BaseException:
+            await self.origin.close()
+            raise
+        return self
+
+    async def _open(self) -> None:
         settings = settings_for(self.origin.url + self._path, **self._over)
+        loop = asyncio.get_running_loop()
         self.sidecar = Sidecar(settings, loop, clock=SystemClock(), rng=random.Random(7))
         addresses = await self.sidecar.open()
         self.port = int(addresses["listen"].rpartition(":")[2])
-        return self
 
     async def __aexit__(self, kind: object, *_: object) -> None:
         try:
