@@ -7,7 +7,6 @@ cost. Everything here happens on the event loop's one thread, so plain numbers d
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import defaultdict
 
 BUCKETS_S = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
@@ -44,23 +43,29 @@ class Histogram:
         return rows
 
 
-class HistogramFamily(dict[Labels, Histogram]):
+class HistogramFamily:
     """Histograms by label values, made when first met."""
 
-    def __init__(self, bounds: tuple[float, ...] = BUCKETS_S) -> None:
-        super().__init__()
-        self._bounds = bounds
+    def __init__(self) -> None:
+        self.by_labels: dict[Labels, Histogram] = {}
 
-    def __missing__(self, labels: Labels) -> Histogram:
-        histogram = self[labels] = Histogram(self._bounds)
+    def of(self, labels: Labels) -> Histogram:
+        """Return the histogram of ``labels``."""
+        histogram = self.by_labels.get(labels)
+        if histogram is None:
+            histogram = self.by_labels[labels] = Histogram(BUCKETS_S)
         return histogram
 
 
-class CounterFamily(defaultdict[Labels, float]):
+class CounterFamily:
     """Counters by label values, made when first met."""
 
     def __init__(self) -> None:
-        super().__init__(float)
+        self.by_labels: dict[Labels, float] = {}
+
+    def add(self, labels: Labels) -> None:
+        """Count one more."""
+        self.by_labels[labels] = self.by_labels.get(labels, 0.0) + 1.0
 
 
 class Cell:

@@ -74,12 +74,12 @@ class Metrics:
         self.wait_seconds = HistogramFamily()
         self.phase_seconds = HistogramFamily()
         self.connection_requests = Histogram(BUCKETS_REQUESTS)
-        self._head = self.phase_seconds["head",]
-        self._body = self.phase_seconds["body",]
+        self._head = self.phase_seconds.of(("head",))
+        self._body = self.phase_seconds.of(("body",))
         for stage in ("queue", "token", "backoff", "outage"):
-            self.wait_seconds[stage,]
+            self.wait_seconds.of((stage,))
         for phase in ("dns", "connect", "tls"):
-            self.phase_seconds[phase,]
+            self.phase_seconds.of((phase,))
 
     def attempt(self, outcome: AttemptOutcome) -> None:
         """Count one finished attempt."""
@@ -96,7 +96,7 @@ class Metrics:
 
     def _attempt_cell(self, outcome: AttemptOutcome) -> Cell:
         labels = (outcome.route, outcome.kind, str(outcome.status), outcome.reason.value)
-        return self.attempts.cell(labels, self.attempt_seconds[outcome.route, _word(outcome.reason)])
+        return self.attempts.cell(labels, self.attempt_seconds.of((outcome.route, _word(outcome.reason))))
 
     def call(self, outcome: ExchangeOutcome) -> None:
         """Count one finished call."""
@@ -114,35 +114,35 @@ class Metrics:
     def _call_cell(self, outcome: ExchangeOutcome) -> Cell:
         method = outcome.method.decode() if outcome.method in _METHODS else "_OTHER"
         labels = (outcome.route, method, str(outcome.status), outcome.reason.value)
-        return self.requests.cell(labels, self.request_seconds[outcome.route, _word(outcome.reason)])
+        return self.requests.cell(labels, self.request_seconds.of((outcome.route, _word(outcome.reason))))
 
     def refused(self, status: int, reason: Reason) -> None:
         """Count bytes that never became a request."""
         labels = ("default", "_OTHER", str(status), reason.value)
-        self.requests.cell(labels, self.request_seconds["default", _word(reason)]).count += 1
+        self.requests.cell(labels, self.request_seconds.of(("default", _word(reason)))).count += 1
 
     def retried(self, reason: Reason) -> None:
         """Count a retry decided."""
-        self.retries[reason.value,] += 1
+        self.retries.add((reason.value,))
 
     def retry_denied(self, why: str) -> None:
         """Count a retry not granted."""
-        self.retry_denied_by[why,] += 1
+        self.retry_denied_by.add((why,))
 
     def waited(self, stage: str, seconds: float) -> None:
         """Count a wait."""
-        self.wait_seconds[stage,].observe(seconds)
+        self.wait_seconds.of((stage,)).observe(seconds)
 
     def connection_opened(self, dns_s: float, connect_s: float, tls_s: float) -> None:
         """Count a connection and its phases; 0.0 stands for a phase there was not."""
         self.connections_opened += 1
         for phase, seconds in (("dns", dns_s), ("connect", connect_s), ("tls", tls_s)):
             if seconds:
-                self.phase_seconds[phase,].observe(seconds)
+                self.phase_seconds.of((phase,)).observe(seconds)
 
     def connection_closed(self, side: str, why: str, requests: int) -> None:
         """Count a connection's end."""
-        self.connections_closed[side, why] += 1
+        self.connections_closed.add((side, why))
         self.connection_requests.observe(requests)
 
 
@@ -165,10 +165,10 @@ class MetricsCollector(Collector):
         counters: dict[str, Mapping[tuple[str, ...], float]] = {
             "requests": metrics.requests.counts(),
             "attempts": metrics.attempts.counts(),
-            "retries": metrics.retries,
-            "retry_denied": metrics.retry_denied_by,
+            "retries": metrics.retries.by_labels,
+            "retry_denied": metrics.retry_denied_by.by_labels,
             "bytes": {("in",): metrics.bytes_in, ("out",): metrics.bytes_out},
-            "connections_closed": metrics.connections_closed,
+            "connections_closed": metrics.connections_closed.by_labels,
             "connections_opened": {(): metrics.connections_opened},
         }
         for name, (help_text, labels) in _COUNTERS.items():
@@ -177,10 +177,10 @@ class MetricsCollector(Collector):
                 family.add_metric(values, count)
             yield family
         histograms: dict[str, Mapping[tuple[str, ...], Histogram]] = {
-            "request_seconds": metrics.request_seconds,
-            "attempt_seconds": metrics.attempt_seconds,
-            "wait_seconds": metrics.wait_seconds,
-            "phase_seconds": metrics.phase_seconds,
+            "request_seconds": metrics.request_seconds.by_labels,
+            "attempt_seconds": metrics.attempt_seconds.by_labels,
+            "wait_seconds": metrics.wait_seconds.by_labels,
+            "phase_seconds": metrics.phase_seconds.by_labels,
             "connection_requests": {(): metrics.connection_requests},
         }
         for name, (help_text, labels) in _HISTOGRAMS.items():

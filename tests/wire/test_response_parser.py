@@ -1,0 +1,240 @@
+"""The response parser reads what h11 reads, however the bytes are cut; and believes nothing that does not hold together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import h11
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.wire.headers import HOP_BY_HOP
+from proxy.wire.response_head import BodyEnd
+from proxy.wire.response_parser import ResponseParser
+from tests.wire.messages import chunked_bodies, cut_at, fields, head_of, ows, said, spelled
+
+Headers = list[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer, valid by construction, and what it says."""
+
+    raw: bytes
+    answers_head: bool
+    status: int
+    headers: Headers
+    body: bytes
+    ends_by_close: bool
+    keep_alive: bool
+
+
+@st.composite
+def answers(draw: st.DrawFn, may_close: bool = True) -> Answer:
+    status = draw(st.sampled_from([200, 200, 200, 201, 204, 206, 301, 304, 404, 429, 500, 503, 599]))
+    answers_head = draw(st.integers(0, 5)) == 0
+    version = draw(st.sampled_from([b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0"])) if may_close else b"HTTP/1.1"
+    phrase = draw(st.sampled_from([b"OK", b"", b"Not Quite", b"\xe9t\xe9"]))
+    lines = draw(st.lists(fields, max_size=6))
+    if lines and draw(st.booleans()):
+        lines.append(lines[0])
+    interim = b"".join(
+        draw(st.lists(st.sampled_from([b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"]),
+                      max_size=2))
+    )
+    bodiless = answers_head or status in (204, 304)
+    kinds = ["length", "length"] + (["chunked"] if version == b"HTTP/1.1" else []) + (["close"] if may_close else [])
+    kind = draw(st.sampled_from(["none", *kinds] if bodiless else kinds))
+    body = wire = b""
+    keep_alive = version == b"HTTP/1.1"
+    place = draw(st.integers(0, len(lines)))
+    if kind == "length":
+        body = wire = draw(st.binary(max_size=200))
+        lines.insert(place, (draw(spelled(b"Content-Length")), draw(ows), b"%d" % len(body), draw(ows)))
+    elif kind == "chunked":
+        wire, body = draw(chunked_bodies())
+        lines.insert(place, (draw(spelled(b"Transfer-Encoding")), b" ", b"chunked", b""))
+    elif kind == "close":
+        body = wire = draw(st.binary(max_size=200))
+        keep_alive = False
+    if bodiless:
+        body = wire = b""
+        keep_alive = version == b"HTTP/1.1"
+    if may_close and draw(st.integers(0, 3)) == 0:
+        lines.append((draw(spelled(b"Connection")), b" ", b"close", b""))
+        keep_alive = False
+    raw = interim + head_of(version + b" %d " % status + phrase, lines) + wire
+    close = kind == "close" and not bodiless
+    return Answer(raw, answers_head, status, said(lines), body, close, keep_alive)
+
+
+def parser() -> ResponseParser:
+    return ResponseParser(max_head_bytes=64 << 10)
+
+
+def reading(reader: ResponseParser, pieces: list[bytes], answer: Answer) -> tuple[object, ...]:
+    reader.expect(answer.answers_head)
+    for piece in pieces:
+        reader.feed(piece)
+    if answer.ends_by_close:
+        assert not reader.is_whole, "only the close ends it"
+        reader.end()
+    assert reader.error == ""
+    head = reader.head
+    assert head is not None
+    return head.status, head.start, head.lines, head.keep_alive, b"".join(reader.chunks), reader.is_whole, reader.has_excess
+
+
+def forwarded(headers: Headers) -> Headers:
+    return [(name, value) for name, value in headers if name not in HOP_BY_HOP]
+
+
+def parsed(lines: bytes) -> Headers:
+    found = []
+    for line in lines.split(b"\r\n")[1:-1]:
+        name, _, value = line.partition(b":")
+        found.append((name.lower(), value.strip(b" \t")))
+    return found
+
+
+@given(answers(), st.lists(st.integers(0, 10_000), max_size=6))
+@settings(max_examples=300, deadline=None)
+def test_an_answer_is_read_the_same_however_it_is_cut(answer: Answer, places: list[int]) -> None:
+    """At once, byte by byte and in random pieces: the same head, the same body, the same end."""
+    at_once = reading(parser(), [answer.raw], answer)
+    status, start, lines, keep_alive, body, is_whole, has_excess = at_once
+    assert (status, body, is_whole, has_excess) == (answer.status, answer.body, True, False)
+    assert parsed(lines) == forwarded(answer.headers)
+    assert start.startswith(b"HTTP/1.1 %d " % answer.status)
+    assert keep_alive == answer.keep_alive
+    assert reading(parser(), [answer.raw[i : i + 1] for i in range(len(answer.raw))], answer) == at_once
+    assert reading(parser(), cut_at(answer.raw, places), answer) == at_once
+
+
+@given(answers())
+@settings(max_examples=200, deadline=None)
+def test_an_answer_is_read_as_h11_reads_it(answer: Answer) -> None:
+    """Two parsers that share no code agree on status, headers and body."""
+    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 20)
+    method = "HEAD" if answer.answers_head else "GET"
+    connection.send(h11.Request(method=method, target="/", headers=[("Host", "a")]))
+    connection.send(h11.EndOfMessage())
+    connection.receive_data(answer.raw)
+    if answer.ends_by_close:
+        connection.receive_data(b"")
+    body = b""
+    while True:
+        event = connection.next_event()
+        if isinstance(event, h11.Response):
+            head = event
+        elif isinstance(event, h11.Data):
+            body += bytes(event.data)
+        elif isinstance(event, h11.EndOfMessage):
+            break
+        else:
+            assert isinstance(event, h11.InformationalResponse)
+    status, _, lines, _, mine, _, _ = reading(parser(), [answer.raw], answer)
+    assert (status, mine) == (head.status_code, body)
+    assert parsed(lines) == forwarded(list(head.headers))
+
+
+@given(st.lists(answers(may_close=False), min_size=1, max_size=4), st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_answers_follow_each_other_on_one_connection(sequence: list[Answer], bytewise: bool) -> None:
+    """A kept connection's parser is as good as a new one, whatever it read before."""
+    reader = parser()
+    for answer in sequence:
+        pieces = [answer.raw[i : i + 1] for i in range(len(answer.raw))] if bytewise else [answer.raw]
+        found = reading(reader, pieces, answer)
+        assert found == reading(parser(), [answer.raw], answer)
+
+
+@given(answers(may_close=False), st.binary(min_size=1, max_size=20))
+@settings(max_examples=150, deadline=None)
+def test_bytes_behind_an_answer_are_noticed_and_not_passed_on(answer: Answer, more: bytes) -> None:
+    """The answer stands; its connection may not be used again (a response could be waiting for the next request)."""
+    reader = parser()
+    reader.expect(answer.answers_head)
+    reader.feed(answer.raw + more)
+    assert (reader.is_whole, reader.error, b"".join(reader.chunks)) == (True, "", answer.body)
+    assert reader.has_excess
+
+
+@given(answers(), st.integers(0, 10_000))
+@settings(max_examples=200, deadline=None)
+def test_a_cut_answer_is_never_whole(answer: Answer, place: int) -> None:
+    """Whatever is missing at its end, an answer that ends by length or chunk is not taken for complete."""
+    if answer.ends_by_close:
+        return
+    reader = parser()
+    reader.expect(answer.answers_head)
+    reader.feed(answer.raw[: place % len(answer.raw)])
+    reader.end()
+    assert not reader.is_whole
+
+
+@given(st.binary(max_size=200), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_garbage_never_raises_and_never_is_an_answer(data: bytes, answers_head: bool) -> None:
+    """Nonsense ends in ``error`` or in waiting, not in an exception."""
+    reader = parser()
+    reader.expect(answers_head)
+    reader.feed(b"\x00" + data)
+    reader.end()
+    assert reader.error
+
+
+H = b"HTTP/1.1 200 OK\r\n"
+UNTRUSTWORTHY = {
+    "length and chunked": H + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "differing lengths": H + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\n",
+    "negative length": H + b"Content-Length: -3\r\n\r\n",
+    "plus length": H + b"Content-Length: +3\r\n\r\n",
+    "length list": H + b"Content-Length: 3, 4\r\n\r\n",
+    "length of 2 to the 64": H + b"Content-Length: 18446744073709551616\r\n\r\n",
+    "gzip, chunked": H + b"Transfer-Encoding: gzip, chunked\r\n\r\n",
+    "chunked, gzip": H + b"Transfer-Encoding: chunked, gzip\r\n\r\n",
+    "identity": H + b"Transfer-Encoding: identity\r\n\r\n",
+    "chunked twice": H + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "chunked in 1.0": b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "space before colon": H + b"Content-Length : 3\r\n\r\nabc",
+    "NUL in value": H + b"X: a\0b\r\nContent-Length: 0\r\n\r\n",
+    "bare CR in value": H + b"X: a\rb\r\nContent-Length: 0\r\n\r\n",
+    "bare LF in head": H + b"X: a\nContent-Length: 0\r\n\r\n",
+    "folded header": H + b"X: a\r\n b\r\nContent-Length: 0\r\n\r\n",
+    "chunk size not hex": H + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n",
+    "chunk size of 2 to the 64": H + b"Transfer-Encoding: chunked\r\n\r\n10000000000000000\r\n",
+    "chunk data too long": H + b"Transfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n",
+    "chunk size ended by LF": H + b"Transfer-Encoding: chunked\r\n\r\n1\na\r\n0\r\n\r\n",
+    "switched protocols unasked": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+    "two-digit status": b"HTTP/1.1 20 OK\r\nContent-Length: 0\r\n\r\n",
+    "four-digit status": b"HTTP/1.1 2000 OK\r\nContent-Length: 0\r\n\r\n",
+    "status 099": b"HTTP/1.1 099 OK\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/2.0": b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "not HTTP": b"SSH-2.0-OpenSSH_9.2\r\n",
+    "head without an end": H + b"X: " + b"a" * (70 << 10),
+}
+
+
+@pytest.mark.parametrize("raw", UNTRUSTWORTHY.values(), ids=UNTRUSTWORTHY.keys())
+@pytest.mark.parametrize("bytewise", [False, True])
+def test_an_answer_that_does_not_hold_together_is_an_error(raw: bytes, bytewise: bool) -> None:
+    """Better a retry than somebody else's answer (RFC 9112 §6.3, §11.1)."""
+    reader = parser()
+    reader.expect(False)
+    for piece in [raw[i : i + 1] for i in range(len(raw))] if bytewise and len(raw) < 1000 else [raw]:
+        reader.feed(piece)
+    assert reader.error
+
+
+def test_a_close_ends_only_what_ends_by_close() -> None:
+    """RFC 9112 §8."""
+    for head, whole in ((b"", True), (b"Content-Length: 9\r\n", False), (b"Transfer-Encoding: chunked\r\n", False)):
+        reader = parser()
+        reader.expect(False)
+        reader.feed(H + head + b"\r\n")
+        reader.end()
+        assert reader.is_whole is whole
+    assert reader.head is not None
+    assert reader.head.body_end is BodyEnd.CHUNKS
