@@ -1,19 +1,20 @@
-"""The pod's token bucket, on aiolimiter: rate r and burst b are ``AsyncLimiter(b, b / r)``.
+"""The pod's token bucket, on aiolimiter: rate r and burst b are, in principle, ``AsyncLimiter(b, b / r)``.
 
-The event loop's clock counts whole milliseconds, so a bucket of exactly b tokens would lose what drips while a timer is late:
-with burst 1 at 50/s a wake-up 1 ms late costs 5 % of the rate. The bucket is therefore larger than b by ``slack``, what drips
-in 2 ms. A slack below one token cannot be seen in a count of whole calls; what exceeds that, at rates above 450/s, is taken
-off the rate itself:
+Two things keep it from being just that. The event loop's clock counts whole milliseconds and stands still within a turn, so
+tokens are seen late: a bucket of one token would lose what drips meanwhile (at 50/s a wake-up 1 ms late costs 5 % of the
+rate). It holds what drips in 2 ms on top of one token, where the burst is not larger anyway. And calls reach the upstream with
+a jitter of some milliseconds, so a bucket that lets exactly r + b through in a second shows more than that to whoever counts at
+the other end now and then. It drips 0.8 % slower than r, which is room for 8 ms of jitter less the 2 ms above:
 
-    slack = 0.002 * r            rate' = max(0.98 r, r - max(0, slack - 0.9))
+    size = max(b, 1 + 0.002 * r)            drip = 0.992 * r
 
-At high rates tokens are fetched from the bucket in handfuls of k, so that most calls pay with a subtraction. A handful is part
-of the slack, so bucket and hand together never hold more than b + slack:
+At high rates tokens are fetched from the bucket in handfuls of k, so that most calls pay with a subtraction; hand and bucket
+together never hold more than ``size``:
 
-    k = floor(slack / 2)         AsyncLimiter(b + slack - k, (b + slack - k) / rate')
+    k = floor(0.001 * r)                    AsyncLimiter(size - k, (size - k) / drip)
 
-Any second therefore sees at most rate' + b + slack calls. Worked example: r = 1000, b = 1: slack = 2.0, rate' = 998.9, k = 1,
-and no second sees more than 998.9 + 1 + 2.0 = 1001.9, that is 1001 calls = r + b; the steady state is 0.9989 r.
+Worked example: r = 1000, b = 1: size = 3, k = 1, drip = 992. A second lets at most 992 + 3 = 995 calls through, 6 fewer than
+r + b, and the steady state is 0.992 r. r = 200, b = 20: size = 20, at most 198.4 + 20 = 218 calls.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from contextlib import suppress
 from aiolimiter import AsyncLimiter
 
 _LATENESS_S = 0.002
-_HIDDEN_TOKENS = 0.9
+_DRIP = 0.992
 
 
 class TokenBucket:
@@ -34,13 +35,11 @@ class TokenBucket:
     def __init__(self, rate_per_s: float, burst: float) -> None:
         self.rate_per_s = rate_per_s
         self.burst = burst
-        slack = _LATENESS_S * rate_per_s
-        drip_per_s = max(rate_per_s - max(0.0, slack - _HIDDEN_TOKENS), rate_per_s * 0.98)
-        handful = int(slack / 2)
-        size = burst + slack - handful
+        size = max(burst, 1.0 + _LATENESS_S * rate_per_s)
+        handful = int(_LATENESS_S * rate_per_s / 2)
         self._handful = max(1, handful)
         self._hand = 0
-        self._limiter = AsyncLimiter(size, size / drip_per_s)
+        self._limiter = AsyncLimiter(size - handful, (size - handful) / (_DRIP * rate_per_s))
 
     def try_take(self) -> bool:
         """Take one token if there is one; whether it was taken."""

@@ -76,11 +76,11 @@ class RetryPolicy:
         """Return what forbids another try after ``tries``, None when nothing does. For failures worth retrying."""
         if tries >= allowed:
             return Why.ATTEMPTS
-        if not repeatable and outcome.reason not in NOTHING_WAS_SENT:
+        if outcome.reason in NOTHING_WAS_SENT:
+            return None
+        if not repeatable:
             return Why.METHOD
-        if not replayable:
-            return Why.BODY
-        return None
+        return None if replayable else Why.BODY
 
     def may_replay_stale(self, outcome: AttemptOutcome, *, repeatable: bool, replayable: bool) -> bool:
         """Whether a connection that died without an answer byte gives the right to one more try, beside the others.
