@@ -208,6 +208,8 @@ class Exchange:
                 wanted_s = parse_duration(facts.wanted_timeout.decode("latin-1"))
             except ValueError as error:
                 return LocalReply(400, Reason.BAD_REQUEST, f"Sidegate-Timeout: expected {error}")
+            if wanted_s <= 0:
+                return LocalReply(400, Reason.BAD_REQUEST, "Sidegate-Timeout: expected more than 0")
             call.deadline = call.outcome.started_at + min(call.route.total_s, wanted_s)
         if facts.wanted_attempts is not None:
             if not facts.wanted_attempts.isdigit() or not 1 <= int(facts.wanted_attempts[:6]) <= 1000:

