@@ -21,6 +21,27 @@ _SERVICE_LINK = re.compile(r".*_SERVICE_(HOST|PORT(_\w+)?)|.*_PORT(_\d+_(TCP|UDP
 """Variables Kubernetes sets in every pod when a Service is called sidegate or sidegate-something."""
 
 
+class _Yaml12(yaml.SafeLoader):
+    """YAML as of 1.2 where booleans are concerned: ``on``, ``off``, ``yes`` and ``no`` are words.
+
+    PyYAML reads 1.1, in which the key of ``retry: {on: [500]}`` is true and ``log: {access: off}`` is false.
+    """
+
+
+_Yaml12.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Yaml12.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+
+
+def read_yaml(text: str) -> Any:
+    """Return what ``text`` says; yaml.YAMLError where it is not YAML."""
+    return yaml.load(text, Loader=_Yaml12)
+
+
 class ConfigError(Exception):
     """The configuration cannot be used. ``problems`` holds one line per mistake."""
 
@@ -64,7 +85,7 @@ def _path_of_variable(name: str) -> list[str]:
 def _read_file(path: str, problems: list[str]) -> dict[str, Any]:
     try:
         text = Path(path).read_text(encoding="utf-8")
-        tree = yaml.safe_load(text)
+        tree = read_yaml(text)
     except (OSError, UnicodeDecodeError) as error:
         problems.append(f"{path}: cannot be read: {error}")
         return {}
@@ -81,7 +102,7 @@ def _read_file(path: str, problems: list[str]) -> dict[str, Any]:
 
 def _override(tree: dict[str, Any], origin: str, path: list[str], text: str, problems: list[str]) -> None:
     try:
-        value = yaml.safe_load(text)
+        value = read_yaml(text)
     except yaml.YAMLError:
         value = text
     node = tree

@@ -22,9 +22,14 @@ _SECRET = re.compile(
 )
 
 
+def _printable(text: str) -> str:
+    """Return ``text`` on one line: what the other side says may hold line breaks of its own."""
+    return text.encode("unicode_escape").decode("ascii")
+
+
 def clean_target(target: bytes) -> str:
     """Return a target fit for a log: printable, at most 512 characters, secrets in its query blanked."""
-    text = target[: _MAX_TARGET * 2].decode("latin-1").encode("unicode_escape").decode("ascii")
+    text = _printable(target[: _MAX_TARGET * 2].decode("latin-1"))
     text = _SECRET.sub(r"\1REDACTED", text)
     return text if len(text) <= _MAX_TARGET else text[:_MAX_TARGET] + "…"
 
@@ -61,7 +66,7 @@ class AccessLog:
             "target": clean_target(outcome.target),
             "code": outcome.status,
             "reason": outcome.reason.value,
-            "detail": outcome.detail,
+            "detail": _printable(outcome.detail),
             "local": outcome.local,
             "attempts": outcome.attempts,
             "total_s": round(outcome.ended_at - outcome.started_at, 6),

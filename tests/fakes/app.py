@@ -21,8 +21,10 @@ class Answer:
         self.start = first
         self.lines = rest
         self.version, self.status = first.split(b" ")[0], int(first.split(b" ")[1])
-        self.headers = [(name.decode("latin-1"), value.strip(b" \t").decode("latin-1")) for name, value in
-                        (line.split(b":", 1) for line in rest)]
+        self.headers = [
+            (name.decode("latin-1"), value.strip(b" \t").decode("latin-1"))
+            for name, value in (line.split(b":", 1) for line in rest)
+        ]
         self.body = b""
         self.is_whole = False
         self.interim: list[int] = []
@@ -154,9 +156,7 @@ class App:
         self.writer.transport.abort()
 
 
-def request(
-    target: str = "/", method: str = "GET", headers: Iterable[str] = (), body: bytes = b""
-) -> bytes:
+def request(target: str = "/", method: str = "GET", headers: Iterable[str] = (), body: bytes = b"") -> bytes:
     """A request with a Host, and a Content-Length where there is a body."""
     lines = [f"{method} {target} HTTP/1.1", "Host: app.example", *headers]
     if body:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy.base.clock import SystemClock
+from proxy.base.outcomes import AttemptOutcome, ExchangeOutcome
+from proxy.base.reasons import Reason
 from proxy.config.load import Sources
 from proxy.config.settings import Settings
 from proxy.main import Sidecar
@@ -45,6 +47,41 @@ def settings_for(url: str, **over: Any) -> Settings:
     return Sources(None, {}, [(key, json.dumps(value)) for key, value in tree.items()]).load()
 
 
+class Witness:
+    """Stands before the sidecar's observer and keeps what it is told."""
+
+    def __init__(self, told: Any) -> None:
+        self._told = told
+        self.attempts: list[AttemptOutcome] = []
+        self.calls: list[ExchangeOutcome] = []
+        self.retries: list[Reason] = []
+        self.denied: list[str] = []
+
+    def attempt(self, outcome: AttemptOutcome) -> None:
+        """One attempt has ended."""
+        self.attempts.append(outcome)
+        self._told.attempt(outcome)
+
+    def call(self, outcome: ExchangeOutcome) -> None:
+        """One call has ended."""
+        self.calls.append(outcome)
+        self._told.call(outcome)
+
+    def retried(self, reason: Reason) -> None:
+        """A retry was decided."""
+        self.retries.append(reason)
+        self._told.retried(reason)
+
+    def retry_denied(self, why: str) -> None:
+        """A failure stands."""
+        self.denied.append(str(why))
+        self._told.retry_denied(why)
+
+    def waited(self, stage: str, seconds: float) -> None:
+        """A call waited."""
+        self._told.waited(stage, seconds)
+
+
 class House:
     """``async with House(origin, limits=…) as house``: sidecar up, both ends at hand.
 
@@ -73,6 +110,8 @@ class House:
         settings = settings_for(self.origin.url + self._path, **self._over)
         loop = asyncio.get_running_loop()
         self.sidecar = Sidecar(settings, loop, clock=SystemClock(), rng=random.Random(7))
+        self.witness = Witness(self.sidecar.observer)
+        self.sidecar.exchange._observer = self.witness
         addresses = await self.sidecar.open()
         self.port = int(addresses["listen"].rpartition(":")[2])
 
@@ -105,7 +144,6 @@ class House:
     def limiter(self) -> Any:
         """The default limiter."""
         return self.sidecar._limiters["default"]
-
 
     def at_rest(self) -> dict[str, tuple[int, int]]:
         """What is out and should not be: name -> (is, should be)."""

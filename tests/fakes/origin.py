@@ -258,8 +258,9 @@ class Origin:
 
     def hang_up(self) -> None:
         """Close the port; connections stay."""
-        assert self._server is not None
-        self._server.close()
+        if self._server is not None:
+            self._server.close()
+            self._server = None
 
     async def close(self) -> None:
         """Close the port and every connection."""

@@ -86,6 +86,13 @@ def test_cut_bodies_are_made_whole_by_the_sidecar(tmp_path: Path) -> None:
     assert result.upstream["attempts"] == 60 + cut
 
 
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def test_interrupt_stops_the_sidecars_too() -> None:
     popen = subprocess.Popen(
         [sys.executable, "-c", COMMAND, "--mode", "healthy", "--pages", "98"],
@@ -104,4 +111,8 @@ def test_interrupt_stops_the_sidecars_too() -> None:
     _, err = popen.communicate(timeout=30)
     assert popen.returncode == 130, err
     assert len(family) >= 9
-    assert not [pid for pid in family if Path(f"/proc/{pid}").exists()]
+    # Whose parent has gone is reaped by init, a moment later.
+    deadline = time.monotonic() + 5
+    while (left := [pid for pid in family if is_alive(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not left

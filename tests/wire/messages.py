@@ -27,7 +27,9 @@ class Message:
 
 
 names = (
-    st.text(TOKEN, min_size=1, max_size=20).map(str.encode).filter(lambda name: name.lower() not in KNOWN_NAMES)
+    st.text(TOKEN, min_size=1, max_size=20)
+    .map(str.encode)
+    .filter(lambda name: name.lower() not in KNOWN_NAMES)
 )
 printable = "".join(map(chr, range(0x21, 0x7F)))
 words = st.text(printable, min_size=1, max_size=12).map(str.encode)
@@ -84,7 +86,9 @@ def requests(draw: st.DrawFn, upgrades: bool = True) -> Message:
     lines = draw(st.lists(fields, max_size=6))
     if lines and draw(st.booleans()):
         lines.append(lines[0])
-    lines.insert(draw(st.integers(0, len(lines))), (draw(spelled(b"Host")), draw(ows), b"a.example:80", draw(ows)))
+    lines.insert(
+        draw(st.integers(0, len(lines))), (draw(spelled(b"Host")), draw(ows), b"a.example:80", draw(ows))
+    )
     body = wire = b""
     kind = draw(st.sampled_from(["none", "none", "length", "chunked"]))
     if kind == "length":

@@ -212,7 +212,9 @@ REFUSED: dict[str, tuple[int, bytes]] = {
     "CONNECT": (501, b"CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n"),
     "CONNECT with bytes behind": (
         501,
-        b"CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\nGET /behind HTTP/1.1\r\n" + H + b"\r\n",
+        b"CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\nGET /behind HTTP/1.1\r\n"
+        + H
+        + b"\r\n",
     ),
     # RFC 9110 §10.1.1: expectations
     "unknown expectation": (417, post(b"Expect: the-unexpected", b"Content-Length: 5", body=b"hello")),
@@ -273,7 +275,9 @@ def test_a_misdirected_request_is_refused_and_the_next_one_served(status: int, s
     run(trace())
 
 
-@pytest.mark.parametrize("name", ["length then chunked", "bare LF hides a length", "two hosts", "folded value"])
+@pytest.mark.parametrize(
+    "name", ["length then chunked", "bare LF hides a length", "two hosts", "folded value"]
+)
 def test_a_refusal_is_the_same_byte_by_byte(name: str) -> None:
     """However the bytes are cut into packets, they mean the same."""
     status, sent = REFUSED[name]

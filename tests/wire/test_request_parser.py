@@ -172,7 +172,12 @@ def test_garbage_never_raises(data: bytes, places: list[int]) -> None:
     assert reader.failed is None or 400 <= reader.failed.status <= 505
 
 
-@given(requests(), st.integers(0, 10_000), st.binary(min_size=1, max_size=3), st.lists(st.integers(0, 999), max_size=3))
+@given(
+    requests(),
+    st.integers(0, 10_000),
+    st.binary(min_size=1, max_size=3),
+    st.lists(st.integers(0, 999), max_size=3),
+)
 @settings(max_examples=300, deadline=None)
 def test_a_damaged_request_is_read_the_same_however_it_is_cut(
     message: Message, place: int, patch: bytes, places: list[int]

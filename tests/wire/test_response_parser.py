@@ -34,17 +34,31 @@ class Answer:
 def answers(draw: st.DrawFn, may_close: bool = True) -> Answer:
     status = draw(st.sampled_from([200, 200, 200, 201, 204, 206, 301, 304, 404, 429, 500, 503, 599]))
     answers_head = draw(st.integers(0, 5)) == 0
-    version = draw(st.sampled_from([b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0"])) if may_close else b"HTTP/1.1"
+    version = (
+        draw(st.sampled_from([b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0"]))
+        if may_close
+        else b"HTTP/1.1"
+    )
     phrase = draw(st.sampled_from([b"OK", b"", b"Not Quite", b"\xe9t\xe9"]))
     lines = draw(st.lists(fields, max_size=6))
     if lines and draw(st.booleans()):
         lines.append(lines[0])
     interim = b"".join(
-        draw(st.lists(st.sampled_from([b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"]),
-                      max_size=2))
+        draw(
+            st.lists(
+                st.sampled_from(
+                    [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"]
+                ),
+                max_size=2,
+            )
+        )
     )
     bodiless = answers_head or status in (204, 304)
-    kinds = ["length", "length"] + (["chunked"] if version == b"HTTP/1.1" else []) + (["close"] if may_close else [])
+    kinds = (
+        ["length", "length"]
+        + (["chunked"] if version == b"HTTP/1.1" else [])
+        + (["close"] if may_close else [])
+    )
     kind = draw(st.sampled_from(["none", *kinds] if bodiless else kinds))
     body = wire = b""
     keep_alive = version == b"HTTP/1.1"
@@ -83,7 +97,15 @@ def reading(reader: ResponseParser, pieces: list[bytes], answer: Answer) -> tupl
     assert reader.error == ""
     head = reader.head
     assert head is not None
-    return head.status, head.start, head.lines, head.keep_alive, b"".join(reader.chunks), reader.is_whole, reader.has_excess
+    return (
+        head.status,
+        head.start,
+        head.lines,
+        head.keep_alive,
+        b"".join(reader.chunks),
+        reader.is_whole,
+        reader.has_excess,
+    )
 
 
 def forwarded(headers: Headers) -> Headers:
@@ -230,7 +252,11 @@ def test_an_answer_that_does_not_hold_together_is_an_error(raw: bytes, bytewise:
 
 def test_a_close_ends_only_what_ends_by_close() -> None:
     """RFC 9112 §8."""
-    for head, whole in ((b"", True), (b"Content-Length: 9\r\n", False), (b"Transfer-Encoding: chunked\r\n", False)):
+    for head, whole in (
+        (b"", True),
+        (b"Content-Length: 9\r\n", False),
+        (b"Transfer-Encoding: chunked\r\n", False),
+    ):
         reader = parser()
         reader.expect(False)
         reader.feed(H + head + b"\r\n")

@@ -1,0 +1,235 @@
+"""The gate: first come, first served; given back exactly once; bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from proxy.admit.bucket import TokenBucket
+from proxy.admit.limit import FixedLimit, Verdict
+from proxy.admit.limiter import Denied, Limiter
+from proxy.base.deadlines import Deadlines
+from proxy.base.outcomes import AttemptOutcome
+from tests.fakes.loop import run, soon, until
+
+FAR = float("inf")
+
+
+@asynccontextmanager
+async def limiter(
+    limit: int = 1, rate: float | None = None, burst: float = 1, **over: int
+) -> AsyncIterator[Limiter]:
+    loop = asyncio.get_running_loop()
+    deadlines = Deadlines(loop, time.monotonic)
+    bucket = None if rate is None else TokenBucket(rate, burst)
+    gate = Limiter(loop, deadlines, monotonic=time.monotonic, limit=FixedLimit(limit), bucket=bucket, **over)
+    try:
+        yield gate
+        assert (gate.inflight, gate.waiting) == (0, 0)
+        await until(lambda: len(deadlines) == 0, "no deadline is watched")
+    finally:
+        gate.close()
+        deadlines.close()
+
+
+def give_back(gate: Limiter) -> None:
+    gate.leave(None, Verdict.SUCCESS, 0.0)
+
+
+async def queued(gate: Limiter, count: int, deadline: float = FAR) -> list[asyncio.Task[Denied | None]]:
+    tasks = []
+    for _ in range(count):
+        before = gate.waiting
+        tasks.append(asyncio.ensure_future(gate.enter(deadline)))
+        await until(lambda n=before: gate.waiting == n + 1, "it waits")
+    return tasks
+
+
+def test_slots_go_to_those_who_wait_in_the_order_of_arrival() -> None:
+    async def trace() -> None:
+        async with limiter(1) as gate:
+            assert gate.try_enter()
+            waiters = await queued(gate, 5)
+            for number in range(5):
+                give_back(gate)
+                assert await soon(waiters[number]) is None
+                assert [task.done() for task in waiters] == [n <= number for n in range(5)]
+                assert gate.inflight == 1
+            give_back(gate)
+
+    run(trace())
+
+
+def test_nobody_overtakes_the_queue() -> None:
+    async def trace() -> None:
+        async with limiter(1) as gate:
+            assert gate.try_enter()
+            (waiter,) = await queued(gate, 1)
+            give_back(gate)
+            assert not gate.try_enter(), "the slot is the waiter's, though it has not run yet"
+            assert await soon(waiter) is None
+            give_back(gate)
+
+    run(trace())
+
+
+def test_a_waiter_cancelled_in_the_step_of_its_grant_gives_the_slot_back() -> None:
+    async def trace() -> None:
+        async with limiter(1) as gate:
+            assert gate.try_enter()
+            first, second = await queued(gate, 2)
+            give_back(gate)
+            assert gate.inflight == 1
+            first.cancel()
+            assert await soon(second) is None
+            assert first.cancelled()
+            assert gate.inflight == 1
+            give_back(gate)
+
+    run(trace())
+
+
+def test_waiters_that_leave_are_not_counted_and_not_granted() -> None:
+    async def trace() -> None:
+        async with limiter(1) as gate:
+            assert gate.try_enter()
+            waiters = await queued(gate, 300)
+            for task in waiters[1::2]:
+                task.cancel()
+            await until(lambda: gate.waiting == 150, "half have left")
+            for task in waiters[0::2]:
+                give_back(gate)
+                assert await soon(task) is None
+            give_back(gate)
+
+    run(trace())
+
+
+def test_the_queue_is_bounded() -> None:
+    async def trace() -> None:
+        async with limiter(1, max_waiting=2) as gate:
+            assert gate.try_enter()
+            waiters = await queued(gate, 2)
+            assert await gate.enter(FAR) is Denied.QUEUE_FULL
+            waiters.pop().cancel()
+            await until(lambda: gate.waiting == 1, "one has left")
+            waiters += await queued(gate, 1)
+            for task in waiters:
+                give_back(gate)
+                assert await soon(task) is None
+            give_back(gate)
+
+    run(trace())
+
+
+def test_a_deadline_ends_a_wait() -> None:
+    async def trace() -> None:
+        async with limiter(1) as gate:
+            assert gate.try_enter()
+            assert await soon(gate.enter(time.monotonic() + 0.03)) is Denied.TIMED_OUT
+            give_back(gate)
+
+    run(trace())
+
+
+def test_closing_turns_everybody_away() -> None:
+    async def trace() -> None:
+        async with limiter(1) as gate:
+            assert gate.try_enter()
+            waiters = await queued(gate, 3)
+            gate.close()
+            assert [await soon(task) for task in waiters] == [Denied.CLOSED] * 3
+            give_back(gate)
+
+    run(trace())
+
+
+def test_the_predicted_wait_by_rate_is_the_queue_over_the_rate() -> None:
+    """n / rate; a call that would come too late for its deadline is refused at once."""
+
+    async def trace() -> None:
+        async with limiter(100, rate=0.5) as gate:
+            assert gate.try_enter()
+            waiters = await queued(gate, 4)
+            now = time.monotonic()
+            assert gate.predicted_wait_s(now) == pytest.approx(4 / 0.5)
+            assert await gate.enter(now + 5) is Denied.TOO_LATE
+            for task in waiters:
+                task.cancel()
+            await until(lambda: gate.waiting == 0, "all have left")
+            give_back(gate)
+
+    run(trace())
+
+
+def test_the_predicted_wait_by_slots_is_the_queue_times_the_time_a_slot_is_held() -> None:
+    """n * held / limit, once ten attempts were seen."""
+
+    async def trace() -> None:
+        async with limiter(2) as gate:
+            for _ in range(10):
+                assert gate.try_enter()
+                gate.leave(AttemptOutcome("default", "first", 0.0, 1), Verdict.SUCCESS, 4.0)
+            assert gate.predicted_wait_s(time.monotonic()) == 0.0
+            assert gate.try_enter()
+            assert gate.try_enter()
+            waiters = await queued(gate, 3)
+            assert gate.predicted_wait_s(time.monotonic()) == pytest.approx(3 * 4.0 / 2)
+            for task in waiters:
+                give_back(gate)
+                await soon(task)
+            give_back(gate)
+            give_back(gate)
+
+    run(trace())
+
+
+def test_a_closed_gate_lets_nobody_in_and_opens_by_itself() -> None:
+    async def trace() -> None:
+        async with limiter(10) as gate:
+            until_s = time.monotonic() + 0.05
+            gate.close_gate(until_s)
+            gate.close_gate(until_s - 0.04)
+            assert not gate.try_enter()
+            assert gate.predicted_wait_s(until_s - 0.05) == pytest.approx(0.05)
+            assert await soon(gate.enter(FAR)) is None
+            assert time.monotonic() >= until_s
+            give_back(gate)
+
+    run(trace())
+
+
+def test_new_limits_apply_to_those_who_wait() -> None:
+    async def trace() -> None:
+        async with limiter(1) as gate:
+            assert gate.try_enter()
+            waiters = await queued(gate, 3)
+            gate.reconfigure(limit=FixedLimit(3), bucket=None, max_waiting=10)
+            assert [await soon(task) for task in waiters[:2]] == [None, None]
+            assert gate.inflight == 3
+            gate.reconfigure(limit=FixedLimit(1), bucket=None, max_waiting=10)
+            give_back(gate)
+            give_back(gate)
+            assert gate.waiting == 1
+            give_back(gate)
+            assert await soon(waiters[2]) is None
+            give_back(gate)
+
+    run(trace())
+
+
+def test_taking_the_rate_away_frees_those_who_wait_for_tokens() -> None:
+    async def trace() -> None:
+        async with limiter(10, rate=0.01) as gate:
+            assert gate.try_enter()
+            waiters = await queued(gate, 2)
+            gate.reconfigure(limit=gate.limit, bucket=None, max_waiting=10)
+            assert [await soon(task) for task in waiters] == [None, None]
+            for _ in range(3):
+                give_back(gate)
+
+    run(trace())

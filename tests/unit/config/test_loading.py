@@ -1,0 +1,157 @@
+"""From file, environment and flags to settings: every mistake at once, with path and rule."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.config.load import ConfigError, Sources
+from proxy.config.redact import redacted
+from proxy.config.settings import Settings
+from proxy.config.units import format_duration, parse_duration, parse_size
+from proxy.config.watch import FileWatch
+
+URL = {"SIDEGATE_UPSTREAM__URL": "http://u.example"}
+
+
+def load(tmp_path, text: str = "", environment: dict[str, str] | None = None, flags=()) -> Settings:  # type: ignore[no-untyped-def]
+    path = tmp_path / "sidegate.yaml"
+    path.write_text(text)
+    return Sources(str(path), environment or {}, flags).load()
+
+
+def problems(tmp_path, text: str, environment: dict[str, str] | None = None) -> list[str]:  # type: ignore[no-untyped-def]
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text, environment)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("250ms", 0.25),
+        ("30s", 30),
+        ("5m", 300),
+        ("1m30s", 90),
+        ("1.5h", 5400),
+        (2, 2.0),
+        (0.5, 0.5),
+        (" 3s ", 3),
+    ],
+)
+def test_durations_are_what_people_write(text: str | float, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "s", "5", "5 s", "-5s", "5x", "5s3", "1e3s", True, None, [], {}, "5sm"])
+def test_what_is_no_duration_is_refused_with_the_rule(text: object) -> None:
+    with pytest.raises(ValueError, match="duration"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("64KiB", 65536), ("1MiB", 1 << 20), ("2GiB", 2 << 30), ("7B", 7), (9, 9), ("9", 9)]
+)
+def test_sizes_are_what_people_write(text: str | int, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "64KB", "1.5MiB", "-1", "1 MiB", True, None, 1.5])
+def test_what_is_no_size_is_refused_with_the_rule(text: object) -> None:
+    with pytest.raises(ValueError, match="size"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.001, 0.25, 1.0, 59.5, 60.0, 90.0, 300.0, 3600.0])
+def test_durations_are_written_as_they_are_read(seconds: float) -> None:
+    assert parse_duration(format_duration(seconds)) == seconds
+
+
+def test_every_mistake_is_told_at_once_with_path_and_rule(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    text = """
+    upstrem: {url: "http://a"}
+    limits: {rate: -1, burst: many, concurency: 3}
+    retry: {on: [500, never], attempts: 0}
+    timeouts: {connect: soon, total: 0s}
+    listen: nowhere
+    """
+    told = problems(tmp_path, text, {"SIDEGATE_POOL__MAX_CONNECTIONS": "none"})
+    for path in (
+        "upstrem", "upstream", "limits.rate", "limits.burst", "limits.concurency", "retry.on[1]", "retry.attempts",
+        "timeouts.connect", "timeouts.total", "listen", "pool.max_connections",
+    ):  # fmt: skip
+        assert any(line.startswith(f"{path}:") for line in told), (path, told)
+    assert any("did you mean upstream" in line for line in told)
+    assert any("did you mean concurrency" in line for line in told)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "upstream: {url: 'ftp://a'}", "upstream: {url: 'http://'}", "upstream: {url: 'http://a?q'}",
+        "upstream: {url: 'http://u:p@a'}", "upstream: {url: 'http://a:99999'}", "upstream: {url: 'http://a b'}",
+        "upstream: {url: \"http://a\\r\\nX: y\"}", "upstream: {url: 'http://a', tls: {ca_file: x}}",
+        "upstream: {url: 'https://a', tls: {client_cert_file: x}}", "[1, 2]", "just words", "a: [", "upstream: [x]", "upstream: 5",
+        "{upstream: {url: 'http://a'}, limits: {concurrency: {mode: fixed}}}",
+        "{upstream: {url: 'http://a'}, limits: {concurrency: {min: 5, max: 2}}}",
+        "{upstream: {url: 'http://a'}, routes: [{name: x}, {name: x}]}", "{upstream: {url: 'http://a'}, limits: {rate: .inf}}",
+        "{upstream: {url: 'http://a'}, limits: {rate: .nan}}", "{upstream: {url: 'http://127.0.0.1:8880'}}",
+        "{upstream: {url: 'http://a'}, retry: {backoff: {base: 2s, max: 1s}}}",
+    ],
+)  # fmt: skip
+def test_what_cannot_work_is_refused_with_a_sentence(tmp_path, text: str) -> None:  # type: ignore[no-untyped-def]
+    assert all(problems(tmp_path, text))
+
+
+def test_flags_beat_environment_and_environment_beats_file(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    text = "upstream: {url: 'http://file'}\nlimits: {rate: 1, burst: 1}\nretry: {attempts: 2}"
+    environment = {"SIDEGATE_LIMITS__RATE": "2", "SIDEGATE_LIMITS__BURST": "2"}
+    settings = load(tmp_path, text, environment, [("limits.rate", "3")])
+    assert (settings.limits.rate, settings.limits.burst, settings.retry.attempts) == (3, 2, 2)
+    assert settings.upstream.url == "http://file"
+
+
+def test_variables_of_kubernetes_are_not_settings(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """A Service called sidegate puts these into every pod."""
+    links = {
+        "SIDEGATE_SERVICE_HOST": "10.0.0.1", "SIDEGATE_SERVICE_PORT": "80", "SIDEGATE_SERVICE_PORT_HTTP": "80",
+        "SIDEGATE_PORT": "tcp://10.0.0.1:80", "SIDEGATE_PORT_80_TCP": "tcp://10.0.0.1:80", "SIDEGATE_PORT_80_TCP_PROTO": "tcp",
+        "SIDEGATE_PORT_80_TCP_PORT": "80", "SIDEGATE_PORT_80_TCP_ADDR": "10.0.0.1", "SIDEGATE_INJECTOR_SERVICE_HOST": "10.0.0.2",
+        "SIDEGATE_INJECTOR_PORT_443_TCP_ADDR": "10.0.0.2", "SIDEGATE_POD": "p", "SIDEGATE_NAMESPACE": "n", "SIDEGATE_NODE": "m",
+        "SIDEGATE_CONFIG": "/x",
+    }  # fmt: skip
+    assert load(tmp_path, "", {**URL, **links}) == load(tmp_path, "", URL)
+
+
+def test_a_misspelt_variable_is_a_mistake(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    assert any("limit" in line for line in problems(tmp_path, "", {**URL, "SIDEGATE_LIMIT__RATE": "5"}))
+
+
+@pytest.mark.parametrize("value", ["", "null", "~"])
+def test_an_empty_section_is_the_default(tmp_path, value: str) -> None:  # type: ignore[no-untyped-def]
+    text = f"upstream: {{url: 'http://a'}}\nlimits: {value}\nqueue: {value}"
+    assert load(tmp_path, text).limits == load(tmp_path, "upstream: {url: 'http://a'}").limits
+
+
+def test_passwords_are_not_shown(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    text = "upstream: {url: 'http://a'}\nfleet: {redis_url: 'redis://user:hunter2@redis:6379/0'}"
+    shown = str(redacted(load(tmp_path, text)))
+    assert "hunter2" not in shown
+    assert "redis:6379" in shown
+
+
+def test_a_changed_file_is_noticed_also_behind_swapped_symlinks(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """As a ConfigMap's update does it: the path stays, the directory behind it changes."""
+    for name, text in (("one", "a"), ("two", "b")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "f").write_text(text)
+    data = tmp_path / "..data"
+    data.symlink_to("one")
+    (tmp_path / "f").symlink_to("..data/f")
+    watch = FileWatch(str(tmp_path / "f"))
+    assert not watch.has_changed()
+    (tmp_path / "new").symlink_to("two")
+    (tmp_path / "new").replace(data)
+    assert watch.has_changed()
+    assert not watch.has_changed()
+    data.unlink()
+    assert not watch.has_changed(), "gone for a moment is not changed"
