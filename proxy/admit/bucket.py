@@ -2,19 +2,19 @@
 
 Two things keep it from being just that. The event loop's clock counts whole milliseconds and stands still within a turn, so
 tokens are seen late: a bucket of one token would lose what drips meanwhile (at 50/s a wake-up 1 ms late costs 5 % of the
-rate). It holds what drips in 2 ms on top of one token, where the burst is not larger anyway. And calls reach the upstream with
+rate). It holds what drips in 5 ms on top of one token, where the burst is not larger anyway. And calls reach the upstream with
 a jitter of some milliseconds, so a bucket that lets exactly r + b through in a second shows more than that to whoever counts at
-the other end now and then. It drips 0.8 % slower than r, which is room for 8 ms of jitter less the 2 ms above:
+the other end now and then. It drips 1.1 % slower than r, which is room for 11 ms: the 5 ms above and 6 ms of jitter:
 
-    size = max(b, 1 + 0.002 * r)            drip = 0.992 * r
+    size = max(b, 1 + 0.005 * r)            drip = 0.989 * r
 
 At high rates tokens are fetched from the bucket in handfuls of k, so that most calls pay with a subtraction; hand and bucket
 together never hold more than ``size``:
 
-    k = floor(0.001 * r)                    AsyncLimiter(size - k, (size - k) / drip)
+    k = floor(0.0025 * r)                   AsyncLimiter(size - k, (size - k) / drip)
 
-Worked example: r = 1000, b = 1: size = 3, k = 1, drip = 992. A second lets at most 992 + 3 = 995 calls through, 6 fewer than
-r + b, and the steady state is 0.992 r. r = 200, b = 20: size = 20, at most 198.4 + 20 = 218 calls.
+Worked example: r = 1000, b = 1: size = 6, k = 2, drip = 989. A second lets at most 989 + 6 = 995 calls through, 6 fewer than
+r + b, and the steady state is 0.989 r. r = 200, b = 20: size = 20, at most 197.8 + 20 = 217 calls.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from contextlib import suppress
 
 from aiolimiter import AsyncLimiter
 
-_LATENESS_S = 0.002
-_DRIP = 0.992
+_LATENESS_S = 0.005
+_DRIP = 0.989
 
 
 class TokenBucket:

@@ -65,6 +65,7 @@ class Resolver:
         if self._monotonic() >= self._good_until:
             if self._query is None:
                 self._query = asyncio.get_running_loop().create_task(self._ask())
+                self._query.add_done_callback(_look_at)  # its callers may all have left by then
             # Shielded: a caller that leaves must not take the answer away from the others.
             await asyncio.shield(self._query)
         answer = self._answer
@@ -106,6 +107,11 @@ class Resolver:
 
     def __repr__(self) -> str:
         return f"<Resolver {self._host}:{self._port} {len(self._answer)} addresses>"
+
+
+def _look_at(query: asyncio.Task[None]) -> None:
+    if not query.cancelled():
+        query.exception()
 
 
 def _sockaddr(address: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -107,7 +107,8 @@ def judge_request(method: bytes, version: str, lines: list[bytes]) -> RequestFac
             _note(facts, low, value)
     facts.host = hosts[0] if hosts else b""
     facts.speaks_1_1 = version != "1.0"
-    facts.keep_alive = b"close" not in connection if version != "1.0" else b"keep-alive" in connection
+    # RFC 9112 §9.3: close is asked first, in any version.
+    facts.keep_alive = b"close" not in connection and (version != "1.0" or b"keep-alive" in connection)
     facts.refusal = (
         _judge_version(version)
         or _judge_host(version, hosts)

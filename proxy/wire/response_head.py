@@ -78,7 +78,7 @@ class ResponseHead:
                     "an answer in another version than HTTP/1.1 or 1.0"  # llhttp reads 0.9 and 2.0 too
                 )
             self.start = b"HTTP/1.1" + self.start[8:]  # RFC 9110 §2.5: an intermediary sends its own version
-        self.keep_alive = b"close" not in connection if is_1_1 else b"keep-alive" in connection
+        self.keep_alive = b"close" not in connection and (is_1_1 or b"keep-alive" in connection)
         self.body_end = self._body_end(is_1_1, codings, answers_head)
 
     def _body_end(self, is_1_1: bool, codings: list[bytes], answers_head: bool) -> BodyEnd:

@@ -191,8 +191,8 @@ def test_a_body_that_is_there_already_needs_no_100() -> None:
 @pytest.mark.parametrize(
     "line",
     ["Sidegate-Timeout: soon", "Sidegate-Timeout: -1s", "Sidegate-Timeout:", "Sidegate-Timeout: 0s", "Sidegate-Attempts: 0",
-     "Sidegate-Attempts: many", "Sidegate-Attempts: 1001", "Sidegate-Attempts: -1", "Sidegate-Attempts:", "Sidegate-Attempts: \xb2",
-     "Sidegate-Attempts: 1000000000000", "Sidegate-Priority: urgent", "Sidegate-Priority:"],
+     "Sidegate-Attempts: many", "Sidegate-Attempts: 1001", "Sidegate-Attempts: -1", "Sidegate-Attempts:",
+     "Sidegate-Attempts: \xb2", "Sidegate-Attempts: 1000000000000", "Sidegate-Priority: urgent", "Sidegate-Priority:"],
 )  # fmt: skip
 def test_a_wish_that_makes_no_sense_is_400_and_names_the_header(line: str) -> None:
     async def trace() -> None:

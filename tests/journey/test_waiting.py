@@ -213,3 +213,58 @@ def test_a_slow_upstream_slows_the_app_down() -> None:
             assert (await app.answer()).body == b"%d" % total
 
     run(trace())
+
+
+def test_an_app_that_never_reads_holds_its_slot_until_its_deadline_and_no_longer() -> None:
+    """The answer was begun, so its end is a cut: the app finds out if it ever reads."""
+
+    async def trace() -> None:
+        total = 64 * MIB
+
+        async def play(line: Line, _: Asked) -> None:
+            await line.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % total)
+            while True:
+                await line.send(b"x" * (256 << 10))
+
+        async with House(Origin(play), **fixed(1), timeouts={"total": "400ms"}) as house:
+            deaf = await house.app(receive_buffer=64 << 10)
+            await deaf.ask()
+            await until(lambda: house.limiter.inflight == 1, "it holds the slot")
+            await until(lambda: house.limiter.inflight == 0, "it has lost it")
+            assert (await house.get()).body == b"then"
+            assert len(await deaf.rest()) < total
+
+    run(trace())
+
+
+def test_a_body_within_the_cap_does_not_hold_a_slot_while_the_app_reads_it() -> None:
+    """The answer is whole and here: the next call may go, however slowly the first app reads."""
+
+    async def trace() -> None:
+        origin = Origin(answer(200, b"x" * 900_000))
+        async with House(origin, **fixed(1)) as house:
+            slow = await house.app(receive_buffer=4096)
+            await slow.ask()
+            await until(lambda: house.witness.attempts, "the answer is whole")
+            assert (await house.get()).body == b"then"
+            assert (await slow.answer()).is_whole
+
+    run(trace())
+
+
+def test_a_flood_of_waiting_calls_is_told_no_in_order_and_leaves_nothing() -> None:
+    """300 callers at a queue of 100: all are answered, those beyond the bound at once."""
+
+    async def trace() -> None:
+        release = asyncio.Event()
+        origin = Origin(when(release, answer(200)))
+        async with House(origin, **fixed(1), queue={"max_waiting": 100}) as house:
+            apps = [await house.app() for _ in range(300)]
+            for app in apps:
+                await app.ask()
+            await until(lambda: len(house.witness.calls) == 199, "those beyond the queue are answered")
+            release.set()
+            statuses = [(await app.answer()).status for app in apps]
+            assert (statuses.count(200), statuses.count(503)) == (101, 199)
+
+    run(trace())

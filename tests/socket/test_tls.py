@@ -78,9 +78,9 @@ def test_an_old_version_is_refused(tmp_path: Path) -> None:
     authority = trustme.CA()
     context = server(authority)
     context.set_ciphers("ALL:@SECLEVEL=0")
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="TLSv1"):
         context.minimum_version = ssl.TLSVersion.TLSv1
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="TLSv1"):
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     got, _ = run(one_call(context, {"ca_file": bundle(authority, tmp_path / "ca.pem")}))
     assert (got.status, got.reason) == (502, "tls_failed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from hypothesis import strategies as st
 
@@ -114,4 +115,4 @@ def requests(draw: st.DrawFn, upgrades: bool = True) -> Message:
 def cut_at(data: bytes, places: list[int]) -> list[bytes]:
     """``data`` in pieces."""
     edges = [0, *sorted({place % (len(data) + 1) for place in places}), len(data)]
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False) if a < b]
+    return [data[a:b] for a, b in pairwise(edges) if a < b]

@@ -42,6 +42,25 @@ def test_no_second_sees_more_than_rate_and_burst(rate: float, burst: float) -> N
     asyncio.run(trace())
 
 
+@pytest.mark.parametrize(("rate", "burst", "most"), [(1000, 1, 995), (200, 20, 217)])
+def test_the_worked_examples_of_the_docstring(rate: float, burst: float, most: int) -> None:
+    """So many calls in the first second after a pause, when bucket and drip come together."""
+
+    async def trace() -> None:
+        loop = asyncio.get_running_loop()
+        now = 1000.0
+        loop.time = lambda: now  # type: ignore[method-assign]
+        bucket = TokenBucket(rate, burst)
+        taken = 0
+        for _ in range(1000):
+            taken += drain(bucket)
+            now += 0.001
+        assert most - 3 <= taken <= most  # the hand is empty at first
+        del loop.time
+
+    asyncio.run(trace())
+
+
 def test_tokens_are_shown_as_they_are() -> None:
     async def trace() -> None:
         bucket = TokenBucket(0.001, 10)

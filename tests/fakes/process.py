@@ -1,0 +1,80 @@
+"""A sidecar as its own process, as a pod runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.fakes.app import Answer, App
+from tests.fakes.loop import soon
+
+ROOT = Path(__file__).parents[2]
+
+
+class Process:
+    """``async with Process(config) as sidecar``: started, its ready line read; ended at the latest on leaving."""
+
+    def __init__(self, config: Path, **environment: str) -> None:
+        self._config = config
+        self._environment = environment
+        self.apps: list[App] = []
+        self.addresses: dict[str, str] = {}
+        self._popen: asyncio.subprocess.Process
+
+    async def __aenter__(self) -> Process:
+        self._popen = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "proxy", "run", "--config", str(self._config),
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=ROOT,
+            env={**{k: v for k, v in os.environ.items() if not k.startswith("SIDEGATE_")}, **self._environment},
+        )  # fmt: skip
+        assert self._popen.stdout is not None
+        line = await soon(self._popen.stdout.readline())
+        self.addresses = json.loads(line)
+        assert self.addresses.pop("event") == "ready"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for app in self.apps:
+            app.close()
+        if self._popen.returncode is None:
+            self._popen.kill()
+        await self._popen.communicate()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self._popen.send_signal(number)
+
+    async def ends(self) -> int:
+        """Wait for the end; return the exit code."""
+        return int(await soon(self._popen.wait()))
+
+    async def logged(self, words: str) -> str:
+        """Wait for a log line that holds ``words``."""
+        assert self._popen.stderr is not None
+        while True:
+            line = (await soon(self._popen.stderr.readline())).decode()
+            assert line, f"the log ended without {words!r}"
+            if words in line:
+                return line
+
+    async def app(self, name: str = "listen") -> App:
+        """A new connection to one of its ports."""
+        app = await App.connect(int(self.addresses[name].rpartition(":")[2]))
+        self.apps.append(app)
+        return app
+
+    async def get(self, target: str = "/", name: str = "listen") -> Answer:
+        """One call on a connection of its own."""
+        app = await self.app(name)
+        got = await app.get(target, "Connection: close")
+        app.close()
+        return got
+
+    async def config(self) -> Any:
+        """The configuration in force, as the admin port shows it."""
+        return json.loads((await self.get("/config", "admin")).body)

@@ -1,0 +1,108 @@
+"""SIGTERM: the app is served until it is done; then the sidecar ends, with 0."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.loop import run, soon, until
+from tests.fakes.origin import Origin, answer, when
+from tests.fakes.process import Process
+
+pytestmark = pytest.mark.slow
+
+
+def config(path: Path, origin: Origin, drain: str = "{grace: 8s, quiet: 150ms}") -> Path:
+    file = path / "sidegate.yaml"
+    file.write_text(
+        f"upstream: {{url: '{origin.url}'}}\nlisten: 127.0.0.1:0\nops: 127.0.0.1:0\nadmin: 127.0.0.1:0\ndrain: {drain}\n"
+    )
+    return file
+
+
+def test_a_call_under_way_is_served_and_new_ones_are_welcome(tmp_path: Path) -> None:
+    """The app's last calls come after SIGTERM: refusing them is what sidecars are known for (pitfall 35)."""
+
+    async def trace() -> None:
+        release = asyncio.Event()
+        origin = Origin(when(release, answer(200, b"late")), then=answer(200, b"new"))
+        await origin.open()
+        async with Process(config(tmp_path, origin)) as sidecar:
+            early = await sidecar.app()
+            await early.ask("/early")
+            await until(lambda: origin.asked, "the call is under way")
+            sidecar.signal(signal.SIGTERM)
+            await sidecar.logged("draining")
+            got = await sidecar.get("/new")
+            assert (got.status, got.body, got.header("connection")) == (200, b"new", "close")
+            release.set()
+            got = await early.answer()
+            assert (got.status, got.body, got.header("connection")) == (200, b"late", "close")
+            assert await sidecar.ends() == 0
+        await origin.close()
+
+    run(trace())
+
+
+def test_an_idle_sidecar_ends_soon(tmp_path: Path) -> None:
+    async def trace() -> None:
+        async with Origin() as origin, Process(config(tmp_path, origin)) as sidecar:
+            app = await sidecar.app()
+            assert (await app.get()).status == 200
+            started = asyncio.get_running_loop().time()
+            sidecar.signal(signal.SIGTERM)
+            assert await sidecar.ends() == 0
+            assert asyncio.get_running_loop().time() - started < 3
+            assert await app.rest() == b""
+
+    run(trace())
+
+
+def test_a_second_sigterm_ends_it_at_once(tmp_path: Path) -> None:
+    async def trace() -> None:
+        never = asyncio.Event()
+        async with Origin(when(never, answer(200))) as origin:
+            async with Process(config(tmp_path, origin, "{grace: 60s, quiet: 30s}")) as sidecar:
+                app = await sidecar.app()
+                await app.ask()
+                await until(lambda: origin.asked, "a call is under way")
+                sidecar.signal(signal.SIGTERM)
+                await sidecar.logged("draining")
+                sidecar.signal(signal.SIGTERM)
+                assert await sidecar.ends() == 0
+                await soon(app.rest())
+            never.set()
+
+    run(trace())
+
+
+def test_the_grace_is_an_end(tmp_path: Path) -> None:
+    async def trace() -> None:
+        never = asyncio.Event()
+        async with Origin(when(never, answer(200))) as origin:
+            async with Process(config(tmp_path, origin, "{grace: 300ms, quiet: 10s}")) as sidecar:
+                app = await sidecar.app()
+                await app.ask()
+                await until(lambda: origin.asked, "a call is under way")
+                sidecar.signal(signal.SIGTERM)
+                assert await sidecar.ends() == 0
+            never.set()
+
+    run(trace())
+
+
+def test_readiness_ends_with_draining_and_liveness_does_not(tmp_path: Path) -> None:
+    async def trace() -> None:
+        async with Origin() as origin, Process(config(tmp_path, origin, "{grace: 5s, quiet: 1s}")) as sidecar:
+            for probe in ("/livez", "/readyz", "/startupz"):
+                assert (await sidecar.get(probe, "ops")).status == 200
+            sidecar.signal(signal.SIGTERM)
+            await sidecar.logged("draining")
+            assert (await sidecar.get("/livez", "ops")).status == 200
+            assert (await sidecar.get("/readyz", "ops")).status == 503
+            assert await sidecar.ends() == 0
+
+    run(trace())

@@ -1,0 +1,105 @@
+"""Deadlines, signals, and the promise that reasons make."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from proxy.base.deadlines import NEVER, TICK_S, Deadlines
+from proxy.base.reasons import STATUS_OF_REASON, Reason
+from proxy.base.signal import Signal
+from tests.fakes.loop import run, soon
+
+REASONS = """ok upstream_status upstream_json connect_failed connect_timeout tls_failed dns_failed reset stale_connection
+truncated head_timeout body_timeout bad_response queue_full queue_timeout deadline outage budget draining client_gone bad_request
+too_large"""
+
+
+class Waiting:
+    """Something with a deadline that notes when it is told."""
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.told = asyncio.Event()
+        self.told_at = 0.0
+
+    def expire(self, now: float) -> None:
+        self.deadline = NEVER
+        self.told_at = now
+        self.told.set()
+
+
+def test_reasons_are_those_of_the_contract() -> None:
+    assert {reason.value for reason in Reason} == set(REASONS.split())
+    assert all(400 <= status < 600 for status in STATUS_OF_REASON.values())
+
+
+def test_a_deadline_is_noticed_in_time_and_not_before() -> None:
+    async def trace() -> None:
+        deadlines = Deadlines(asyncio.get_running_loop(), time.monotonic)
+        waiting = Waiting(time.monotonic() + 0.05)
+        due = waiting.deadline
+        deadlines.add(waiting)
+        await soon(waiting.told.wait())
+        assert due <= waiting.told_at <= due + 5 * TICK_S
+        deadlines.close()
+
+    run(trace())
+
+
+def test_a_deadline_moved_closer_is_noticed_after_hurrying() -> None:
+    async def trace() -> None:
+        deadlines = Deadlines(asyncio.get_running_loop(), time.monotonic)
+        waiting, other = Waiting(time.monotonic() + 100), Waiting(NEVER)
+        deadlines.add(waiting)
+        deadlines.add(other)
+        waiting.deadline = time.monotonic() + 0.03
+        deadlines.hurry(waiting.deadline)
+        await soon(waiting.told.wait())
+        assert not other.told.is_set()
+        deadlines.discard(waiting)
+        deadlines.discard(waiting)
+        assert len(deadlines) == 1
+        deadlines.close()
+
+    run(trace())
+
+
+def test_one_that_leaves_while_others_expire_is_not_told() -> None:
+    async def trace() -> None:
+        deadlines = Deadlines(asyncio.get_running_loop(), time.monotonic)
+        at = time.monotonic() + 0.03
+        pair = [Waiting(at), Waiting(at)]
+        told: list[int] = []
+
+        class Taking(Waiting):
+            def expire(self, now: float) -> None:
+                super().expire(now)
+                told.append(id(self))
+                for one in both:
+                    deadlines.discard(one)
+
+        both = [Taking(at), Taking(at)]
+        for one in [*both, *pair]:
+            deadlines.add(one)
+        await soon(asyncio.gather(*(one.told.wait() for one in pair)))
+        assert len(told) == 1
+        deadlines.close()
+
+    run(trace())
+
+
+def test_a_signal_wakes_its_waiter_once_and_forgets_what_nobody_waits_for() -> None:
+    async def trace() -> None:
+        signal = Signal(asyncio.get_running_loop())
+        signal.fire()
+        waiting = signal.wait()
+        assert not waiting.done()
+        signal.fire()
+        signal.fire()
+        await soon(waiting)
+        cancelled = signal.wait()
+        cancelled.cancel()
+        signal.fire()
+
+    run(trace())

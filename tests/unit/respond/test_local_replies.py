@@ -1,0 +1,47 @@
+"""Answers of the sidecar's own."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from proxy.base.reasons import Reason
+from proxy.respond.reply import CLOSES, PERSISTS, LocalReply, Marks
+
+
+@pytest.mark.parametrize("reason", [reason for reason in Reason if reason is not Reason.OK])
+def test_a_reply_is_a_problem_document(reason: Reason) -> None:
+    """RFC 9457, whatever the detail holds."""
+    detail = 'a "quoted"\r\nX-Forged: line \N{SNOWMAN}'
+    raw = LocalReply(503, reason, detail, 2.4).encode(Marks(b"me").lines(3, CLOSES), answers_head=False)
+    head, _, body = raw.partition(b"\r\n\r\n")
+    assert b"X-Forged" not in head
+    lines = head.split(b"\r\n")
+    assert lines[0] == b"HTTP/1.1 503 Service Unavailable"
+    assert b"Content-Length: %d" % len(body) in lines
+    assert b"Retry-After: 2" in lines
+    assert b"Sidegate-Attempts: 3" in lines
+    assert b"Sidegate-Reason: " + reason.value.encode() in lines
+    problem = json.loads(body)
+    assert (problem["status"], problem["detail"], problem["reason"]) == (503, detail, reason.value)
+
+
+def test_a_heads_reply_has_the_length_and_no_body() -> None:
+    marks = Marks(b"me").lines(0, PERSISTS)
+    full = LocalReply(502, Reason.RESET, "x").encode(marks, answers_head=False)
+    assert full.startswith(LocalReply(502, Reason.RESET, "x").encode(marks, answers_head=True))
+
+
+@pytest.mark.parametrize(("seconds", "written"), [(0.1, b"1"), (1.0, b"1"), (59.6, b"60")])
+def test_retry_after_is_whole_seconds_and_never_0(seconds: float, written: bytes) -> None:
+    raw = LocalReply(503, Reason.QUEUE_FULL, "x", seconds).encode(b"\r\n", answers_head=True)
+    assert b"Retry-After: " + written + b"\r\n" in raw
+
+
+def test_marks_are_kept_per_count_and_bounded() -> None:
+    marks = Marks(b"me")
+    assert marks.lines(1, PERSISTS) is marks.lines(1, PERSISTS)
+    for count in range(5000):
+        marks.lines(count, PERSISTS)
+    assert len(marks._known) <= 3000
