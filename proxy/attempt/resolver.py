@@ -52,7 +52,6 @@ class Resolver:
         self._monotonic = monotonic
         self._nameservers = nameservers
         self._channel_options = channel_options
-        self._dns: aiodns.DNSResolver | None = None
         self._query: asyncio.Task[None] | None = None
         self._turn = 0
         self.failures = 0
@@ -74,10 +73,11 @@ class Resolver:
         return answer[turn:] + answer[:turn]
 
     async def _ask(self) -> None:
+        # A channel per query: c-ares keeps answers in a cache of its own for up to an hour, which cannot be switched off from
+        # here and would outlive our max_ttl. A new one also reads /etc/resolv.conf afresh.
+        dns = aiodns.DNSResolver(self._nameservers, **self._channel_options)
         try:
-            if self._dns is None:
-                self._dns = aiodns.DNSResolver(self._nameservers, **self._channel_options)
-            result = await self._dns.getaddrinfo(
+            result = await dns.getaddrinfo(
                 self._host, family=socket.AF_UNSPEC, port=self._port, type=socket.SOCK_STREAM
             )
             if not result.nodes:
@@ -97,13 +97,13 @@ class Resolver:
             self._good_until = self._monotonic() + min(max(ttl_s, self._min_ttl_s), self._max_ttl_s)
         finally:
             self._query = None
+            await dns.close()
 
     async def close(self) -> None:
         """Stop asking."""
         if self._query is not None:
             self._query.cancel()
-        if self._dns is not None:
-            await self._dns.close()
+            await asyncio.gather(self._query, return_exceptions=True)
 
     def __repr__(self) -> str:
         return f"<Resolver {self._host}:{self._port} {len(self._answer)} addresses>"
