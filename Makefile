@@ -26,6 +26,7 @@ TYPED_TESTS := -m tests.parts -m tests.locks -p tests.bench -p tests.e2e -p test
 
 # There is no .gitignore at the top: every cache lives inside .venv.
 CACHE := $(CURDIR)/$(VENV)/cache
+unexport PYTHONDONTWRITEBYTECODE  # a start without bytecode compiles it, and keeps 2 MiB more for good
 export PYTHONPYCACHEPREFIX          := $(CACHE)/pycache
 export MYPY_CACHE_DIR               := $(CACHE)/mypy
 export RUFF_CACHE_DIR               := $(CACHE)/ruff
