@@ -8,10 +8,9 @@ WORKDIR /src
 COPY deploy/locks/compile.txt deploy/locks/runtime.txt deploy/locks/
 # The path of a call is compiled by mypyc, which halves the CPU a call takes; COMPILE= leaves it to the interpreter.
 ARG COMPILE=1
-RUN if [ -n "$COMPILE" ]; then \
-      apt-get -qq update \
-      && apt-get -qq install -y --no-install-recommends gcc libc6-dev >/dev/null \
-      && { command -v python3-config >/dev/null || apt-get -qq install -y --no-install-recommends python3-dev >/dev/null; }; \
+RUN if [ -n "$COMPILE" ] && ! { command -v gcc && command -v python3-config; } >/dev/null; then \
+      packages="gcc libc6-dev"; command -v python3-config >/dev/null || packages="$packages python3-dev"; \
+      apt-get -qq update && apt-get -qq install -y --no-install-recommends $packages >/dev/null; \
     fi
 # Two environments: one builds and is left behind, the other becomes the image and never holds pip.
 RUN python3 -m venv /build \
