@@ -370,11 +370,7 @@ class Exchange:
         request = call.request
         result = call.outcome
         closes = client.needs_close(request)
-        persistence = PERSISTS
-        if closes:
-            persistence = CLOSES
-        elif not request.facts.speaks_1_1:
-            persistence = KEEPS_ALIVE
+        persistence = _persistence(request, closes)
         result.status = response.head.status
         result.bytes_in = write_whole(client, response, self._marks.lines(result.attempts, persistence))
         return not closes
@@ -387,8 +383,7 @@ class Exchange:
         outcome.local = True
         request = call.request
         closes = call.client.needs_close(request) or request.facts.refusal is not None
-        persistence = CLOSES if closes else PERSISTS if request.facts.speaks_1_1 else KEEPS_ALIVE
-        marks = self._marks.lines(outcome.attempts, persistence)
+        marks = self._marks.lines(outcome.attempts, _persistence(request, closes))
         call.client.write(reply.encode(marks, answers_head=request.method == b"HEAD"))
         return not closes
 
@@ -400,8 +395,7 @@ class Exchange:
         result = call.outcome
         result.status = response.head.status
         result.reason = outcome.reason
-        persistence = CLOSES if closes else PERSISTS if may_chunk else KEEPS_ALIVE
-        marks = self._marks.lines(result.attempts, persistence)
+        marks = self._marks.lines(result.attempts, _persistence(call.request, closes))
         result.bytes_in, is_complete = await relay(client, response, marks, may_chunk=may_chunk)
         if not is_complete:
             if outcome.reason in (Reason.OK, Reason.UPSTREAM_STATUS):
@@ -411,6 +405,13 @@ class Exchange:
             client.break_off()
             return False
         return not closes
+
+
+def _persistence(request: Request, closes: bool) -> bytes:
+    """Return the Connection line of an answer, empty where HTTP/1.1's default says it already."""
+    if closes:
+        return CLOSES
+    return PERSISTS if request.facts.speaks_1_1 else KEEPS_ALIVE
 
 
 _IGNORED = frozenset({Reason.CLIENT_GONE, Reason.STALE_CONNECTION, Reason.DEADLINE})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import dataclasses
 import gc
 import json
 import logging
@@ -169,7 +170,7 @@ class Sidecar:
                 route.timeouts or settings.timeouts,
             )
             prefix, methods = matching(route.match)
-            routes.append(_with_match(made, prefix, methods))
+            routes.append(dataclasses.replace(made, path_prefix=prefix, methods=methods))
         return Plan(
             routes=tuple(routes),
             default=default,
@@ -292,7 +293,7 @@ class Sidecar:
             name.encode()
             for name in (f"{host}:{port}", f"localhost:{port}", f"127.0.0.1:{port}", f"[::1]:{port}")
         )
-        self.exchange.plan = self._make_plan(settings)
+        self.exchange.plan = dataclasses.replace(self.exchange.plan, own_authorities=self._own_authorities)
         self._beat = self._loop.call_later(_HEARTBEAT_S, self._heartbeat)
         self.lifecycle.serve()
         return {
@@ -445,19 +446,6 @@ class Sidecar:
     def shutdown(self) -> None:
         """Stop at once."""
         self._loop.call_later(0.05, self.lifecycle.stop_at_once)
-
-
-def _with_match(route: RoutePlan, prefix: bytes, methods: frozenset[bytes] | None) -> RoutePlan:
-    return RoutePlan(
-        name=route.name,
-        path_prefix=prefix,
-        methods=methods,
-        limiter=route.limiter,
-        policy=route.policy,
-        attempt=route.attempt,
-        total_s=route.total_s,
-        max_wait_s=route.max_wait_s,
-    )
 
 
 def _differs(key: str, settings: Settings, sidecar: Sidecar) -> bool:

@@ -1,7 +1,7 @@
 """The configuration, made ready for carrying calls: one immutable plan, replaced as a whole on reload.
 
-A call takes the plan once, at its start, and keeps it. Limiters, pool and budgets outlive plans: they hold state that a
-reload must not forget.
+A call takes the plan once, at its start, and keeps it. Limiters and pool outlive plans: they hold state that a reload must not
+forget. Retry budgets are made anew with each.
 """
 
 from __future__ import annotations

@@ -83,7 +83,6 @@ class Limiter:
         self.bucket = bucket
         self.max_waiting = max_waiting
         self.inflight = 0
-        self.granted = 0
         self.gate_until = 0.0
         self._gate_timer: asyncio.TimerHandle | None = None
         self._queue: deque[Waiter] = deque()
@@ -105,7 +104,6 @@ class Limiter:
         if bucket is not None and (self._dispatcher is not None or not bucket.try_take()):
             return False
         self.inflight += 1
-        self.granted += 1
         return True
 
     async def enter(self, deadline: float) -> Denied | None:
@@ -246,7 +244,6 @@ class Limiter:
         waiter = self._queue.popleft()
         waiter.state = _State.GRANTED
         self.inflight += 1
-        self.granted += 1
         self._deadlines.discard(waiter)
         waiter.ready.set_result(None)
 

@@ -36,7 +36,7 @@ class BodySource(Protocol):
 
 
 class OutgoingRequest:
-    """What goes to the upstream. ``body`` holds the bytes at hand, ``source`` the rest where it is still arriving."""
+    """What goes to the upstream: a ``body`` that is all here, or a ``source`` it arrives from, sent in chunks or by length."""
 
     body: tuple[bytes, ...] | list[bytes] = ()
     is_chunked: bool = False
@@ -137,9 +137,8 @@ class Attempt:
         return connection
 
     def _send_with_body(self, connection: UpstreamConnection, request: OutgoingRequest) -> None:
-        body = [chunk(part) for part in request.body] if request.is_chunked else request.body
-        connection.transport.writelines([request.head, *body])
-        self.outcome.bytes_out = len(request.head) + sum(map(len, body))
+        connection.transport.writelines([request.head, *request.body])
+        self.outcome.bytes_out = len(request.head) + sum(map(len, request.body))
 
     async def _send_rest(
         self, connection: UpstreamConnection, request: OutgoingRequest, source: BodySource
@@ -262,8 +261,8 @@ class Attempt:
             connection.transport.resume_reading()
             connection.wait_until(self._monotonic() + self._limits.body_idle_s)
 
-    def finish(self, why: str = "unread") -> None:
-        """Give the connection back if its answer is whole and it may be kept; close it otherwise, saying ``why``."""
+    def finish(self) -> None:
+        """Give the connection back if its answer is whole and it may be kept; close it otherwise."""
         outcome = self.outcome
         if outcome.ended_at <= outcome.started_at:
             outcome.ended_at = self._monotonic()
@@ -274,4 +273,4 @@ class Attempt:
         if self._is_sent and connection.is_reusable:
             self._pool.give_back(connection, outcome.ended_at)
         else:
-            self._pool.discard(connection, "not reusable" if connection.parser.is_whole else why)
+            self._pool.discard(connection, "not reusable" if connection.parser.is_whole else "unread")

@@ -120,11 +120,6 @@ class UpstreamConnection(asyncio.Protocol):
             and not self.has_expired
         )
 
-    def abort(self) -> None:
-        """Close at once, unread and unsent bytes lost."""
-        if not self.is_lost:
-            self.transport.abort()
-
     def expire(self, now: float) -> None:
         """The deadline passed (called by the sweep)."""
         self.has_expired = True

@@ -19,10 +19,6 @@ class DownstreamProtocolError(SidegateError):
         self.reason = reason
 
 
-class UpstreamProtocolError(SidegateError):
-    """The upstream broke HTTP."""
-
-
 class ConnectError(SidegateError):
     """No connection could be made. ``reason`` says in which phase: dns, connect or tls."""
 

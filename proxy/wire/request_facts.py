@@ -41,7 +41,7 @@ class RequestFacts:
     ``lines`` holds the header lines to forward, byte for byte and ended by CRLF each, without Host and without framing that has
     to change. ``content_length`` is None where the message has none; ``chunked`` excludes it. The three ``wanted_*`` are the
     app's own wishes, unparsed, taken from headers that are not forwarded. ``encoded`` is the encoder's to keep what it made of
-    these facts.
+    these facts. ``is_plain`` says that there is nothing about this head but lines to forward.
     """
 
     keep_alive: bool = True
@@ -60,26 +60,12 @@ class RequestFacts:
     wanted_priority: bytes | None = None
     refusal: Refusal | None = None
     encoded: tuple[object, bytes] | None = None
+    is_plain: bool = False
 
     @property
     def has_body(self) -> bool:
         """Whether a body follows the head; ``Content-Length: 0`` is none."""
         return self.chunked or bool(self.content_length)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether there is nothing about this head but lines to forward."""
-        return not (
-            self.refusal is not None
-            or self.chunked
-            or self.content_length
-            or self.expects_continue
-            or self.via
-            or self.stops_here
-            or self.wanted_timeout is not None
-            or self.wanted_attempts is not None
-            or self.wanted_priority is not None
-        )
 
 
 def judge_request(method: bytes, version: str, lines: list[bytes]) -> RequestFacts:
@@ -117,6 +103,7 @@ def judge_request(method: bytes, version: str, lines: list[bytes]) -> RequestFac
     )
     facts.lines = _forwarded(lines, named_away(connection))
     _judge_method(facts, method)
+    facts.is_plain = _is_plain(facts)
     return facts
 
 
@@ -182,6 +169,19 @@ def _judge_expect(facts: RequestFacts, version: str, expect: list[bytes]) -> Ref
         return Refusal(417, "the only expectation known is 100-continue")
     facts.expects_continue = True
     return None
+
+
+def _is_plain(facts: RequestFacts) -> bool:
+    return not (
+        facts.refusal is not None
+        or facts.has_body
+        or facts.expects_continue
+        or facts.via
+        or facts.stops_here
+        or facts.wanted_timeout is not None
+        or facts.wanted_attempts is not None
+        or facts.wanted_priority is not None
+    )
 
 
 def _judge_method(facts: RequestFacts, method: bytes) -> None:

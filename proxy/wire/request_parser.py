@@ -6,7 +6,7 @@ lines are then read from those very bytes. Two facts make the cutting safe: in w
 CRLF CRLF, and so does a chunked body, whatever else that sequence may mean inside it.
 
 A client that repeats its headers, as a client that pages does, is not parsed again: where everything behind the target equals
-the head before, byte for byte, only the target is read (measured: 0.5 µs in place of 4 µs).
+the head before, byte for byte, only the target is read (five headers, interpreted: 0.6 µs in place of 7 µs).
 
 Callbacks never raise and never judge: an exception inside one kills llhttp and hides its cause.
 """
