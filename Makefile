@@ -15,6 +15,7 @@ PIP     = $(BIN)/python -m pip --disable-pip-version-check
 PYTEST ?=
 LAB    ?=
 BENCH  ?=
+GOODPUT ?=
 SOAK   ?=
 ENGINE ?= $(or $(shell command -v podman),docker)
 IMAGE  ?= sidegate:dev
@@ -37,7 +38,7 @@ COMPILED    := $(VENV)/compiled
 AS_COMPILED  = TESTS_COMPILED=1 PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-compiled compiled lint lint-format lint-style lint-types lint-imports lint-locks format bench soak pull lock image image-check clean
+.PHONY: help demo test test-compiled compiled lint lint-format lint-style lint-types lint-imports lint-locks format bench goodput soak pull lock image image-check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +73,9 @@ compiled: $(COMPILED)/.done  ## the sidecar as the image has it, in .venv/compil
 
 bench: $(VENV)/.runtime $(VENV)/.bench $(COMPILED)/.done parts-bench  ## CPU per call, latency and memory against nginx, HAProxy and Envoy
 	@$(AS_COMPILED) $(BIN)/python -m tests.bench $(BENCH)
+
+goodput: $(VENV)/.dev $(VENV)/.bench $(COMPILED)/.done parts-bench  ## pages a second from fragile upstreams against nginx, HAProxy and Envoy; hours, or GOODPUT="--models pool"
+	@$(AS_COMPILED) $(BIN)/python -m tests.bench.goodput $(GOODPUT)
 
 soak: $(VENV)/.dev parts-test  ## a million calls through one sidecar, and every row of Datasette; minutes
 	@$(BIN)/python -m pytest -m soak -s tests/soak tests/e2e $(SOAK)

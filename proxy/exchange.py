@@ -9,35 +9,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
-from proxy.admit.limit import Verdict
-from proxy.admit.limiter import Denied
-from proxy.attempt.attempt import Attempt, BodySource, OutgoingRequest
+from proxy.admit.limit import UNLIMITED, Verdict
+from proxy.admit.waiter import Denied
+from proxy.attempt.attempt import Attempt, OutgoingRequest
 from proxy.attempt.pool import Pool
-from proxy.base.outcomes import FIRST, RETRY, AttemptOutcome, ExchangeOutcome
+from proxy.base.outcomes import PROBE, AttemptOutcome, ExchangeOutcome
 from proxy.base.reasons import STATUS_OF_REASON, Reason
-from proxy.config.units import parse_duration
+from proxy.call import OF_THE_PAGE, Call, Client
+from proxy.judge.poison import PoisonRecord
 from proxy.judge.retry import Decision, Why
-from proxy.plan import Plan, RoutePlan
-from proxy.respond.client import ClientStream
+from proxy.observe.access_log import clean_target
+from proxy.plan import Plan
 from proxy.respond.reply import CLOSES, KEEPS_ALIVE, PERSISTS, LocalReply, Marks, relay, write_whole
 from proxy.wire.request_facts import Refusal
 from proxy.wire.request_parser import Request
 from proxy.wire.response import Response
 
-
-class Client(ClientStream, Protocol):
-    """The app's connection, with its request bodies."""
-
-    def body_source(self, request: Request) -> BodySource:
-        """Return the rest of a request's body as it arrives."""
-
-    async def collect_body(self, request: Request, cap_bytes: int, idle_s: float) -> LocalReply | None:
-        """Wait until the body is whole or larger than the cap; a reply when the app broke off."""
-
-    def needs_close(self, request: Request) -> bool:
-        """Whether the connection ends with this request's answer."""
+_SHORTEST_S: Final = 0.001
+"""A call that was held has waited for its turn as well when that took this long."""
 
 
 class Observer(Protocol):
@@ -59,38 +50,6 @@ class Observer(Protocol):
         """A call waited."""
 
 
-class _Call:
-    """The state of one call between its attempts."""
-
-    tries: int = 0
-    stale_replays: int = 0
-    is_replayable: bool = True
-    outgoing: OutgoingRequest
-
-    def __init__(
-        self, plan: Plan, route: RoutePlan, request: Request, client: Client, outcome: ExchangeOutcome
-    ) -> None:
-        self.last: Response | None = None
-        self.plan = plan
-        self.route = route
-        self.request = request
-        self.client = client
-        self.outcome = outcome
-        self.deadline = outcome.started_at + route.total_s
-        self.allowed = route.policy.attempts
-
-    @property
-    def is_repeatable(self) -> bool:
-        """Whether the request may be sent twice."""
-        request = self.request
-        return self.route.policy.is_repeatable(request.method, request.facts.has_idempotency_key)
-
-    @property
-    def counted_tries(self) -> int:
-        """Tries so far, replays on a fresh connection not counted."""
-        return self.tries - self.stale_replays
-
-
 class Exchange:
     """Carries calls. ``plan`` may be replaced at any time; calls under way keep theirs."""
 
@@ -100,9 +59,11 @@ class Exchange:
         pool: Pool,
         observer: Observer,
         *,
+        poison: PoisonRecord,
         monotonic: Callable[[], float],
     ) -> None:
         self.plan = plan
+        self._poison = poison
         self._pool = pool
         self._observer = observer
         self._monotonic = monotonic
@@ -114,7 +75,7 @@ class Exchange:
         plan = self.plan
         route = plan.route_of(request) if plan.routes else plan.default
         outcome = ExchangeOutcome(route.name, request.method, request.target, self._monotonic())
-        call = _Call(plan, route, request, client, outcome)
+        call = Call(plan, route, request, client, outcome)
         self.calls_under_way += 1
         try:
             return await self._carry(call)
@@ -132,7 +93,7 @@ class Exchange:
             outcome.ended_at = self._monotonic()
             self._observer.call(outcome)
 
-    async def _carry(self, call: _Call) -> bool:
+    async def _carry(self, call: Call) -> bool:
         request = call.request
         refusal = self._read_head(call)
         if refusal is None and request.facts.has_body:
@@ -150,7 +111,7 @@ class Exchange:
             outcome = attempt.outcome
             decision = Decision.FINAL
             try:
-                response = await attempt.run(call.outgoing, is_fresh)
+                response = await attempt.run(call.outgoing, is_fresh or outcome.kind == PROBE)
                 if response is None or outcome.status >= 400 or call.route.policy.reads_bodies:
                     decision = self._judge(call, outcome, response)
                 if response is not None and response.rest is not None and decision is Decision.FINAL:
@@ -161,7 +122,7 @@ class Exchange:
                 raise
             finally:
                 attempt.finish()
-                verdict = Verdict.SUCCESS if outcome.reason is Reason.OK else _verdict(outcome)
+                verdict = Verdict.SUCCESS if outcome.reason is Reason.OK else call.verdict(outcome)
                 limiter.leave(outcome, verdict, outcome.ended_at - outcome.started_at)
                 self._observer.attempt(outcome)
             if call.outgoing.source is not None:
@@ -169,18 +130,18 @@ class Exchange:
             if decision is Decision.FINAL:
                 return self._answer(call, response, outcome)
             is_fresh = decision is Decision.AGAIN_FRESH
-            if not is_fresh and not await self._pause(call, outcome):
+            if decision is Decision.AGAIN and not await self._pause(call, outcome):
                 return self._answer(call, response, outcome)
 
     # accept
 
-    def _read_head(self, call: _Call) -> LocalReply | None:
+    def _read_head(self, call: Call) -> LocalReply | None:
         """Turn the request's head into the one to send; a reply where it cannot be carried."""
         request, plan = call.request, call.plan
         facts = request.facts
         path = plan.target_of(request)
         if not facts.is_plain:
-            refusal = self._judge_head(call)
+            refusal = call.judge_head()
             if refusal is not None:
                 return refusal
         if isinstance(path, Refusal):
@@ -189,39 +150,7 @@ class Exchange:
         call.outgoing = OutgoingRequest(head if facts.has_body else head + b"\r\n", request.method == b"HEAD")
         return None
 
-    def _judge_head(self, call: _Call) -> LocalReply | None:
-        """Look at what only some heads hold; a reply where one cannot be carried."""
-        facts = call.request.facts
-        if facts.refusal is not None:
-            return LocalReply(facts.refusal.status, Reason.BAD_REQUEST, facts.refusal.detail)
-        if facts.via and call.plan.is_loop(facts.via):
-            return LocalReply(508, Reason.BAD_REQUEST, "the call has come through this sidecar before")
-        if facts.stops_here:
-            return LocalReply(400, Reason.BAD_REQUEST, "Max-Forwards is used up at this sidecar")
-        return self._read_wishes(call)
-
-    def _read_wishes(self, call: _Call) -> LocalReply | None:
-        """Obey the app's Sidegate-* headers; a reply that names the one that makes no sense."""
-        facts = call.request.facts
-        if facts.wanted_timeout is not None:
-            try:
-                wanted_s = parse_duration(facts.wanted_timeout.decode("latin-1"))
-            except ValueError as error:
-                return LocalReply(400, Reason.BAD_REQUEST, f"Sidegate-Timeout: expected {error}")
-            if wanted_s <= 0:
-                return LocalReply(400, Reason.BAD_REQUEST, "Sidegate-Timeout: expected more than 0")
-            call.deadline = call.outcome.started_at + min(call.route.total_s, wanted_s)
-        if facts.wanted_attempts is not None:
-            if not facts.wanted_attempts.isdigit() or not 1 <= int(facts.wanted_attempts[:6]) <= 1000:
-                return LocalReply(
-                    400, Reason.BAD_REQUEST, "Sidegate-Attempts: expected a number from 1 to 1000"
-                )
-            call.allowed = int(facts.wanted_attempts)
-        if facts.wanted_priority is not None and facts.wanted_priority not in (b"high", b"normal", b"low"):
-            return LocalReply(400, Reason.BAD_REQUEST, "Sidegate-Priority: expected high, normal or low")
-        return None
-
-    async def _read_body(self, call: _Call) -> LocalReply | None:
+    async def _read_body(self, call: Call) -> LocalReply | None:
         """Take the body in, up to what is kept for a replay; what is larger streams, and is sent once."""
         request, outgoing = call.request, call.outgoing
         facts = request.facts
@@ -243,85 +172,120 @@ class Exchange:
 
     # admit
 
-    async def _wait_for_turn(self, call: _Call) -> LocalReply | None:
+    async def _wait_for_turn(self, call: Call) -> LocalReply | None:
         """Queue for a slot and a token; a reply when it comes to nothing."""
         limiter = call.route.limiter
         started = self._monotonic()
-        by = min(started + call.route.max_wait_s, call.deadline)
+        held_before_s = limiter.held_s(started)
         is_rate_bound = limiter.bucket is not None and limiter.inflight < limiter.limit.value
-        denied = await limiter.enter(by)
-        now = self._monotonic()
-        waited_s = now - started
-        if is_rate_bound:
-            call.outcome.token_s += waited_s
-        else:
-            call.outcome.queue_s += waited_s
-        self._observer.waited("token" if is_rate_bound else "queue", waited_s)
+        waiter = call.waiter()
+        denied: Denied | None = Denied.CLOSED
+        try:
+            denied = await limiter.enter(waiter)
+        finally:
+            now = self._monotonic()
+            if denied is not Denied.QUEUE_FULL and denied is not Denied.TOO_LATE:  # those did not wait
+                self._note_wait(call, is_rate_bound, now - started, limiter.held_s(now) - held_before_s)
         if denied is None:
+            call.is_probe = waiter.is_probe
             return None
+        return self._refusal(call, denied, is_rate_bound, now - started)
+
+    def _refusal(self, call: Call, denied: Denied, is_rate_bound: bool, waited_s: float) -> LocalReply:
+        limiter = call.route.limiter
+        now = self._monotonic()
         retry_after_s = max(1.0, limiter.predicted_wait_s(now))
         if denied is Denied.QUEUE_FULL:
             detail = f"{limiter.waiting} calls are waiting already"
             return LocalReply(503, Reason.QUEUE_FULL, detail, retry_after_s)
         if denied is Denied.CLOSED:
             return LocalReply(503, Reason.DRAINING, "the sidecar is stopping")
+        if denied is Denied.OUTAGE:
+            detail = (
+                f"everything has failed for {now - limiter.gated.closed_at:.1f} s; held for {waited_s:.1f} s"
+            )
+            return LocalReply(503, Reason.OUTAGE, detail, max(retry_after_s, limiter.next_probe_s(now)))
         if denied is Denied.TIMED_OUT and now >= call.deadline:
             return LocalReply(504, Reason.DEADLINE, f"no turn within {waited_s:.1f} s")
         status = 429 if is_rate_bound else 503
         detail = f"{limiter.waiting} calls wait at a limit of {limiter!r}"
         return LocalReply(status, Reason.QUEUE_TIMEOUT, detail, retry_after_s)
 
+    def _note_wait(self, call: Call, is_rate_bound: bool, waited_s: float, held_s: float) -> None:
+        """Count a wait: as the outage's what passed while its gate was closed, and the rest, if any, as the queue's."""
+        if held_s > 0.0:
+            waited_s -= held_s
+            if held_s >= _SHORTEST_S:
+                call.outcome.outage_s += held_s
+                self._observer.waited("outage", held_s)
+            if waited_s < _SHORTEST_S:
+                return
+        if is_rate_bound:
+            call.outcome.token_s += waited_s
+        else:
+            call.outcome.queue_s += waited_s
+        self._observer.waited("token" if is_rate_bound else "queue", waited_s)
+
     # attempt
 
-    def _start(self, call: _Call) -> Attempt:
+    def _start(self, call: Call) -> Attempt:
         route = call.route
         now = self._monotonic()
         if not call.tries:
             route.policy.budget.note_first_try(now)
-        kind = RETRY if call.counted_tries else FIRST
-        call.tries += 1
-        call.outcome.attempts = call.counted_tries
-        outcome = AttemptOutcome(route.name, kind, now, route.limiter.inflight)
+        outcome = AttemptOutcome(route.name, call.next_kind(), now, route.limiter.inflight)
         return Attempt(self._pool, call.client.signal, outcome, route.attempt, call.deadline, self._monotonic)
 
     # judge
 
-    def _judge(self, call: _Call, outcome: AttemptOutcome, response: Response | None) -> Decision:
+    def _judge(self, call: Call, outcome: AttemptOutcome, response: Response | None) -> Decision:
         """Decide what follows an attempt, and say so to whoever counts."""
         policy = call.route.policy
         if response is not None:
             policy.read(outcome, response)
         if outcome.reason is Reason.OK:
             return Decision.FINAL
+        call.note_failure()
         if outcome.retry_after_s:
             self._close_gates(call.plan, outcome.ended_at + outcome.retry_after_s)
         if response is not None and response.rest is None:
             call.last = response
         if not policy.classifier.is_worth_retrying(outcome):
             return Decision.FINAL
-        if call.stale_replays == 0 and policy.may_replay_stale(
-            outcome, repeatable=call.is_repeatable, replayable=call.is_replayable
+        is_probe = outcome.kind == PROBE
+        if (
+            not is_probe
+            and call.stale_replays == 0
+            and policy.may_replay_stale(outcome, repeatable=call.is_repeatable, replayable=call.is_replayable)
         ):
             call.stale_replays += 1
-            call.outcome.attempts = call.counted_tries
+            call.forget_try()
             return Decision.AGAIN_FRESH
         why = policy.why_not(
             outcome,
-            tries=call.counted_tries,
+            tries=0 if is_probe else call.counted_tries,
             allowed=call.allowed,
             repeatable=call.is_repeatable,
             replayable=call.is_replayable,
         )
         if why is not None:
             self._observer.retry_denied(why)
+            if why is Why.ATTEMPTS and outcome.reason in OF_THE_PAGE and call.others_since:
+                self._poison.note(
+                    call.request.method, clean_target(call.request.target), outcome, call.counted_tries
+                )
             return Decision.FINAL
+        if is_probe:
+            call.failed_probes += 1
+            call.forget_try()
+            return Decision.HELD
         return Decision.AGAIN
 
     def _close_gates(self, plan: Plan, until: float) -> None:
         for route in (plan.default, *plan.routes):
             route.limiter.close_gate(until)
 
-    async def _pause(self, call: _Call, outcome: AttemptOutcome) -> bool:
+    async def _pause(self, call: Call, outcome: AttemptOutcome) -> bool:
         """Wait for budget, then back off; False when the deadline leaves no time for it."""
         policy = call.route.policy
         started = self._monotonic()
@@ -330,7 +294,8 @@ class Exchange:
             if started + pause_s >= call.deadline:
                 self._observer.retry_denied(Why.DEADLINE)
                 return False
-            if not await policy.budget_by(call.deadline - pause_s, self._monotonic):
+            is_strict = call.route.limiter.limit.value >= UNLIMITED
+            if not await policy.budget_by(call.deadline - pause_s, self._monotonic, is_strict=is_strict):
                 self._observer.retry_denied(Why.BUDGET)
                 return False
             self._observer.retried(outcome.reason)
@@ -343,7 +308,7 @@ class Exchange:
 
     # respond
 
-    def _answer(self, call: _Call, response: Response | None, outcome: AttemptOutcome) -> bool:
+    def _answer(self, call: Call, response: Response | None, outcome: AttemptOutcome) -> bool:
         """Answer with the last attempt's answer, or an earlier one's, or say what went wrong."""
         if response is None or response.rest is not None:
             response = call.last
@@ -357,7 +322,7 @@ class Exchange:
             call, LocalReply(STATUS_OF_REASON.get(outcome.reason, 502), outcome.reason, detail)
         )
 
-    def _answer_with_what_there_is(self, call: _Call, refusal: LocalReply) -> bool:
+    def _answer_with_what_there_is(self, call: Call, refusal: LocalReply) -> bool:
         """Answer a call that may not be tried again: the upstream's last word if it ever spoke."""
         if call.last is None:
             return self._reply(call, refusal)
@@ -365,7 +330,7 @@ class Exchange:
         call.outcome.detail = refusal.detail
         return self._write(call, call.last)
 
-    def _write(self, call: _Call, response: Response) -> bool:
+    def _write(self, call: Call, response: Response) -> bool:
         client = call.client
         request = call.request
         result = call.outcome
@@ -375,7 +340,7 @@ class Exchange:
         result.bytes_in = write_whole(client, response, self._marks.lines(result.attempts, persistence))
         return not closes
 
-    def _reply(self, call: _Call, reply: LocalReply) -> bool:
+    def _reply(self, call: Call, reply: LocalReply) -> bool:
         outcome = call.outcome
         outcome.status = reply.status
         outcome.reason = reply.reason
@@ -387,7 +352,7 @@ class Exchange:
         call.client.write(reply.encode(marks, answers_head=request.method == b"HEAD"))
         return not closes
 
-    async def _relay(self, call: _Call, response: Response, outcome: AttemptOutcome) -> bool:
+    async def _relay(self, call: Call, response: Response, outcome: AttemptOutcome) -> bool:
         """Pass an answer on that is too large to verify; a cut ends as a cut."""
         client = call.client
         may_chunk = call.request.facts.speaks_1_1
@@ -412,11 +377,3 @@ def _persistence(request: Request, closes: bool) -> bytes:
     if closes:
         return CLOSES
     return PERSISTS if request.facts.speaks_1_1 else KEEPS_ALIVE
-
-
-_IGNORED = frozenset({Reason.CLIENT_GONE, Reason.STALE_CONNECTION, Reason.DEADLINE})
-
-
-def _verdict(outcome: AttemptOutcome) -> Verdict:
-    """Return what a failed attempt tells the concurrency limit."""
-    return Verdict.IGNORE if outcome.reason in _IGNORED else Verdict.DROPPED

@@ -14,8 +14,6 @@ import random
 import secrets
 import signal
 import sys
-from collections.abc import Mapping
-from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -23,9 +21,6 @@ import uvloop
 
 from proxy import __version__
 from proxy.accept.listener import DownstreamListener
-from proxy.admit.bucket import TokenBucket
-from proxy.admit.limit import UNLIMITED, FixedLimit, Limit
-from proxy.admit.limiter import Limiter
 from proxy.attempt.attempt import AttemptLimits
 from proxy.attempt.connect import Connector
 from proxy.attempt.pool import Pool
@@ -33,21 +28,22 @@ from proxy.attempt.resolver import Resolver
 from proxy.attempt.tls import TlsFiles
 from proxy.base.clock import Clock, SystemClock
 from proxy.base.deadlines import Deadlines
-from proxy.config.convert import convert
 from proxy.config.load import ConfigError, Sources
-from proxy.config.redact import redacted
-from proxy.config.settings import Limits, Retry, Settings, Timeouts, split_address, without_effect
+from proxy.config.settings import Limits, Retry, Settings, Timeouts, split_address
 from proxy.config.watch import FileWatch
 from proxy.control.server import ControlServer
 from proxy.exchange import Exchange
 from proxy.judge.budget import RetryBudget
 from proxy.judge.classify import Classifier
+from proxy.judge.poison import PoisonRecord
 from proxy.judge.retry import RetryPolicy
 from proxy.lifecycle import Lifecycle, State
+from proxy.limiters import DEFAULT, Limiters
 from proxy.observe.access_log import AccessLog
 from proxy.observe.logs import set_up_logging
 from proxy.observe.metrics import Metrics, MetricsCollector, make_registry
 from proxy.observe.observer import Observer
+from proxy.operations import Gauges, Operations
 from proxy.plan import Plan, RoutePlan, authority_of, matching, prefix_of
 
 _log = logging.getLogger("sidegate")
@@ -55,27 +51,10 @@ _log = logging.getLogger("sidegate")
 _HEARTBEAT_S = 0.5
 _M_TRIM_THRESHOLD = -1  # malloc.h
 _KEEP_BYTES = 32 << 20
-_ADAPTIVE_START = 32
-_LEVELS = ("debug", "info", "warning", "error")
-
-
-def make_limit(limits: Limits) -> Limit:
-    """Return the concurrency limit that is configured."""
-    concurrency = limits.concurrency
-    if concurrency.mode == "off":
-        return FixedLimit(UNLIMITED)
-    if concurrency.limit is not None:
-        return FixedLimit(concurrency.limit)
-    return FixedLimit(min(max(_ADAPTIVE_START, concurrency.min), concurrency.max))
-
-
-def make_bucket(limits: Limits) -> TokenBucket | None:
-    """Return the token bucket that is configured, None without a rate."""
-    return None if limits.rate is None else TokenBucket(limits.rate, limits.burst)
 
 
 class Sidecar:
-    """All parts of one running sidecar, and the operator's view of them."""
+    """All parts of one running sidecar."""
 
     def __init__(
         self, settings: Settings, loop: asyncio.AbstractEventLoop, *, clock: Clock, rng: random.Random
@@ -89,16 +68,20 @@ class Sidecar:
         self._reload_ok = 1.0
         self._beat_at = clock.monotonic()
         self._lag_s = 0.0
-        self._limiters: dict[str, Limiter] = {}
-        self._limits_in_force: dict[str, Limits] = {}
         self.metrics = Metrics()
         log = settings.log
         self.access_log = AccessLog(access=log.access, format=log.format, wall=clock.wall)
         self.observer = Observer(self.metrics, self.access_log)
         self.deadlines = Deadlines(loop, clock.monotonic)
+        self.limiters = Limiters(loop, self.deadlines, clock=clock, rng=rng, salt=authority_of(settings))
         self.pool = self._make_pool(settings)
+        self.poison = PoisonRecord()
         self.exchange = Exchange(
-            self._make_plan(settings), self.pool, self.observer, monotonic=clock.monotonic
+            self._make_plan(settings),
+            self.pool,
+            self.observer,
+            poison=self.poison,
+            monotonic=clock.monotonic,
         )
         down = settings.downstream
         self.listener = DownstreamListener(
@@ -114,14 +97,7 @@ class Sidecar:
         )
         self.lifecycle = Lifecycle(self.listener, self.exchange, monotonic=clock.monotonic)
         self._beat: asyncio.TimerHandle | None = None
-        build_info = {
-            "version": __version__,
-            "pod": os.environ.get("SIDEGATE_POD", ""),
-            "namespace": os.environ.get("SIDEGATE_NAMESPACE", ""),
-            "node": os.environ.get("SIDEGATE_NODE", ""),
-        }
-        registry = make_registry(MetricsCollector(self.metrics, self._gauges(), build_info))
-        self.control = ControlServer(registry, self, self)
+        self.control = self._make_control()
 
     # putting together
 
@@ -158,7 +134,8 @@ class Sidecar:
         )
 
     def _make_plan(self, settings: Settings) -> Plan:
-        default = self._make_route(settings, "default", settings.limits, settings.retry, settings.timeouts)
+        self.limiters.set_outage(settings.outage)
+        default = self._make_route(settings, DEFAULT, settings.limits, settings.retry, settings.timeouts)
         routes = []
         for number, route in enumerate(settings.routes):
             name = route.name or f"route-{number}"
@@ -205,7 +182,9 @@ class Sidecar:
             name=name,
             path_prefix=b"/",
             methods=None,
-            limiter=self._limiter_of(name if limits is not None else "default", limits, settings),
+            limiter=self.limiters.of(
+                name if limits is not None else DEFAULT, limits, settings.queue.max_waiting
+            ),
             policy=policy,
             attempt=AttemptLimits(
                 connect_s=timeouts.connect,
@@ -217,70 +196,33 @@ class Sidecar:
             max_wait_s=settings.queue.max_wait,
         )
 
-    def _limiter_of(self, name: str, limits: Limits | None, settings: Settings) -> Limiter:
-        """Return the limiter called ``name``, made or brought up to date; slots and queue survive a reload."""
-        limiter = self._limiters.get(name)
-        if limiter is None:
-            assert limits is not None
-            self._limits_in_force[name] = limits
-            limiter = self._limiters[name] = Limiter(
-                self._loop,
-                self.deadlines,
-                monotonic=self._clock.monotonic,
-                limit=make_limit(limits),
-                bucket=make_bucket(limits),
-                max_waiting=settings.queue.max_waiting,
-            )
-        elif limits is not None:
-            self._put_in_force(name, limits, settings.queue.max_waiting)
-        return limiter
-
-    def _put_in_force(self, name: str, limits: Limits, max_waiting: int) -> None:
-        limiter = self._limiters[name]
-        before = self._limits_in_force[name]
-        same_bucket = (before.rate, before.burst) == (limits.rate, limits.burst)
-        limiter.reconfigure(
-            limit=limiter.limit if before.concurrency == limits.concurrency else make_limit(limits),
-            bucket=limiter.bucket if same_bucket else make_bucket(limits),
-            max_waiting=max_waiting,
+    def _make_control(self) -> ControlServer:
+        operations = self.operations = Operations(
+            lambda: self.settings,
+            self._loop,
+            limiters=self.limiters,
+            exchange=self.exchange,
+            listener=self.listener,
+            pool=self.pool,
+            deadlines=self.deadlines,
+            lifecycle=self.lifecycle,
+            poison=self.poison,
+            clock=self._clock,
         )
-        self._limits_in_force[name] = limits
-
-    def _gauges(self) -> dict[str, Any]:
-        limiter = self._limiters["default"]
-        all_limiters = self._limiters.values
-        return {
-            "inflight": ("Attempts under way", lambda: sum(one.inflight for one in all_limiters())),
-            "queue_length": ("Calls waiting for a turn", lambda: sum(one.waiting for one in all_limiters())),
-            "concurrency_limit": (
-                "Attempts that may be under way; +Inf when there is no limit",
-                lambda: float("inf") if limiter.limit.value >= UNLIMITED else float(limiter.limit.value),
-            ),
-            "rate_limit": (
-                "Attempts a second that may start; +Inf when there is no cap",
-                lambda: limiter.bucket.rate_per_s if limiter.bucket else float("inf"),
-            ),
-            "tokens": (
-                "Tokens in the bucket; +Inf without a rate",
-                lambda: limiter.bucket.tokens() if limiter.bucket else float("inf"),
-            ),
-            "connections": ("Connections by state", self._connection_counts),
-            "calls": ("Calls of the app under way", lambda: float(self.exchange.calls_under_way)),
-            "deadlines": ("Deadlines being watched", lambda: float(len(self.deadlines))),
-            "tasks": ("Tasks of the event loop", lambda: float(len(asyncio.all_tasks()))),
-            "outage": ("Whether the outage gate is closed", lambda: 0.0),
+        own: Gauges = {
             "config_reload_success": ("Whether the last reload succeeded", lambda: self._reload_ok),
             "loop_lag_seconds": ("How late the event loop last turned", lambda: self._lag_s),
         }
-
-    def _connection_counts(self) -> dict[str, float]:
-        pool = self.pool
-        return {
-            "idle": float(pool.idle_count),
-            "opening": float(pool.opening),
-            "busy": float(pool.open_count - pool.opening - pool.idle_count),
-            "downstream": float(len(self.listener.connections)),
+        build_info = {
+            "version": __version__,
+            "pod": os.environ.get("SIDEGATE_POD", ""),
+            "namespace": os.environ.get("SIDEGATE_NAMESPACE", ""),
+            "node": os.environ.get("SIDEGATE_NODE", ""),
         }
+        registry = make_registry(
+            MetricsCollector(self.metrics, lambda: {**operations.gauges(), **own}, build_info)
+        )
+        return ControlServer(registry, self, operations)
 
     # life
 
@@ -307,6 +249,7 @@ class Sidecar:
         self._lag_s = max(0.0, now - self._beat_at - _HEARTBEAT_S)
         self._beat_at = now
         self.pool.sweep(now)
+        self.limiters.keep_time()
         self._beat = self._loop.call_later(_HEARTBEAT_S, self._heartbeat)
 
     async def run_until_stopped(self) -> None:
@@ -314,8 +257,7 @@ class Sidecar:
         await self.lifecycle.until_told()
         drain = self.settings.drain
         await self.lifecycle.drain(grace_s=drain.grace, quiet_s=drain.quiet)
-        for limiter in self._limiters.values():
-            limiter.close()
+        self.limiters.close()
         await self.pool.close()
         await self.control.close()
         if self._beat is not None:
@@ -367,86 +309,6 @@ class Sidecar:
         """Return how long ago the loop last turned."""
         return self._clock.monotonic() - self._beat_at
 
-    # control.views.Operations
-
-    def effective_config(self) -> Mapping[str, Any]:
-        """Return the configuration in force."""
-        return redacted(self.settings)
-
-    def limits(self) -> Mapping[str, Any]:
-        """Return limits and their use, by limiter."""
-        return {
-            name: {
-                "rate": limiter.bucket.rate_per_s if limiter.bucket else None,
-                "burst": limiter.bucket.burst if limiter.bucket else None,
-                "tokens": round(limiter.bucket.tokens(), 2) if limiter.bucket else None,
-                "concurrency": {
-                    "mode": self._limits_in_force[name].concurrency.mode,
-                    "limit": None if limiter.limit.value >= UNLIMITED else limiter.limit.value,
-                },
-                "inflight": limiter.inflight,
-                "waiting": limiter.waiting,
-            }
-            for name, limiter in self._limiters.items()
-        }
-
-    def change_limits(self, change: Mapping[str, Any]) -> list[str]:
-        """Merge a change into the default limits, or into those of the limiter that ``route`` names."""
-        change = dict(change)
-        name = str(change.pop("route", "default"))
-        if name not in self._limiters:
-            return [f"route: {name!r} has no limits of its own; there are {', '.join(self._limiters)}"]
-        tree = msgspec.to_builtins(self._limits_in_force[name])
-        concurrency = change.pop("concurrency", {})
-        if not isinstance(concurrency, dict):
-            return ['concurrency: expected an object such as {"limit": 8}']
-        tree.update(change)
-        tree["concurrency"].update(concurrency)
-        problems: list[str] = []
-        limits = convert(Limits, tree, problems)
-        if limits is None or problems:
-            return problems
-        self._put_in_force(name, limits, self._limiters[name].max_waiting)
-        _log.info("limits of %s changed by the operator: %s", name, tree)
-        return []
-
-    def queue(self) -> Mapping[str, Any]:
-        """Return who waits and what is under way."""
-        return {
-            "calls_under_way": self.exchange.calls_under_way,
-            "limiters": {
-                name: {"waiting": limiter.waiting, "inflight": limiter.inflight}
-                for name, limiter in self._limiters.items()
-            },
-            "connections": self._connection_counts(),
-            "deadlines": len(self.deadlines),
-            "tasks": len(asyncio.all_tasks()),
-        }
-
-    def log_level(self) -> str:
-        """Return the level in force."""
-        return logging.getLevelName(logging.getLogger().level).lower()
-
-    def set_log_level(self, level: str) -> bool:
-        """Set the level."""
-        if level not in _LEVELS:
-            return False
-        logging.getLogger().setLevel(level.upper())
-        return True
-
-    def drain(self) -> None:
-        """Begin to stop."""
-        self.lifecycle.stop()
-
-    @property
-    def allows_shutdown(self) -> bool:
-        """Whether POST /shutdown is enabled."""
-        return self.settings.allow_shutdown
-
-    def shutdown(self) -> None:
-        """Stop at once."""
-        self._loop.call_later(0.05, self.lifecycle.stop_at_once)
-
 
 def _differs(key: str, settings: Settings, sidecar: Sidecar) -> bool:
     return bool(getattr(settings, key) != getattr(sidecar.settings, key))
@@ -475,8 +337,6 @@ async def _serve(sources: Sources, settings: Settings) -> int:
     loop.add_signal_handler(signal.SIGTERM, sidecar.lifecycle.stop)
     loop.add_signal_handler(signal.SIGINT, sidecar.lifecycle.stop)
     loop.add_signal_handler(signal.SIGHUP, sidecar.reload, sources)
-    for note in without_effect(settings):
-        _log.warning("%s", note)
     gc.collect()
     gc.freeze()  # what start-up made lives as long as the process: no collection needs to walk it again
     print(json.dumps({"event": "ready", **addresses}), flush=True)

@@ -15,7 +15,8 @@ from proxy.attempt.attempt import BodySource
 from proxy.base.deadlines import NEVER, Deadlines
 from proxy.base.reasons import Reason
 from proxy.base.signal import Signal
-from proxy.exchange import Client, Exchange
+from proxy.call import Client
+from proxy.exchange import Exchange
 from proxy.respond.reply import CLOSES, LocalReply
 from proxy.wire.request_parser import Request, RequestParser
 
@@ -69,6 +70,7 @@ class Downstream(asyncio.Protocol):
         "_transport",
         "deadline",
         "has_expired",
+        "idle_since",
         "is_busy",
         "is_gone",
         "is_write_paused",
@@ -91,6 +93,7 @@ class Downstream(asyncio.Protocol):
         self.signal = Signal(loop)
         self.deadline = NEVER
         self.has_expired = False
+        self.idle_since = 0.0
         self.is_busy = False
         self.is_gone = False
         self.is_write_paused = False
@@ -103,7 +106,8 @@ class Downstream(asyncio.Protocol):
             self.is_gone = True
             self._transport.abort()
             return
-        self.deadline = self._listener.monotonic() + self._listener.idle_s
+        self.idle_since = self._listener.monotonic()
+        self.deadline = self.idle_since + self._listener.idle_s
         self._listener.deadlines.add(self)
         self._task = self._loop.create_task(self._serve())
 
@@ -249,7 +253,8 @@ class Downstream(asyncio.Protocol):
                 if not may_go_on or self._is_closing:
                     self._close(lingering=not request.is_whole or parser.failed is not None)
                     return
-                self._expire_at(listener.monotonic() + listener.idle_s)
+                self.idle_since = listener.monotonic()
+                self._expire_at(self.idle_since + listener.idle_s)
                 while self.is_write_paused and not self.is_gone and not self.has_expired:
                     await self.signal.wait()
         except asyncio.CancelledError:

@@ -1,17 +1,18 @@
 """How many attempts may be under way: the algorithm behind the limiter, and the simplest one.
 
 The split is Netflix concurrency-limits': a Limit decides, the Limiter enforces, a permit reports back with success, ignore or
-dropped. The adaptive limit will be another Limit.
+dropped. What depends on time is asked for before each start: ``next_start_s`` first, then ``value``.
 """
 
 from __future__ import annotations
 
+import math
 from enum import Enum
-from typing import Protocol
+from typing import Final, Protocol
 
 from proxy.base.outcomes import AttemptOutcome
 
-UNLIMITED = 1 << 30
+UNLIMITED: Final = 1 << 30
 
 
 class Verdict(Enum):
@@ -23,11 +24,27 @@ class Verdict(Enum):
 
 
 class Limit(Protocol):
-    """A concurrency limit that may learn."""
+    """A concurrency limit that may learn. All times are monotonic seconds, all spans seconds."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether time plays no part: nothing but ``value`` and ``on_outcome`` needs to be asked."""
 
     @property
     def value(self) -> int:
-        """Attempts that may be under way now, at least 1."""
+        """Attempts that may be under way now, as of the last ``next_start_s``; may be 0 for a while."""
+
+    def next_start_s(self, now: float) -> float:
+        """Bring ``value`` up to date; 0.0 when an attempt may start now, slots permitting, else when to ask again."""
+
+    def next_change_s(self, now: float) -> float:
+        """Return when ``value`` may change by time alone; infinity when only outcomes change it."""
+
+    def on_start(self, now: float) -> None:
+        """An attempt starts."""
+
+    def on_blocked(self, now: float) -> None:
+        """Somebody waits because of this limit."""
 
     def on_outcome(self, outcome: AttemptOutcome, verdict: Verdict) -> None:
         """Learn from one finished attempt."""
@@ -38,8 +55,24 @@ class FixedLimit:
 
     __slots__ = ("value",)
 
+    is_plain: Final = True
+
     def __init__(self, value: int) -> None:
         self.value = value
+
+    def next_start_s(self, now: float) -> float:
+        """Now."""
+        return 0.0
+
+    def next_change_s(self, now: float) -> float:
+        """Never."""
+        return math.inf
+
+    def on_start(self, now: float) -> None:
+        """Nothing to count."""
+
+    def on_blocked(self, now: float) -> None:
+        """Nothing to learn."""
 
     def on_outcome(self, outcome: AttemptOutcome, verdict: Verdict) -> None:
         """Nothing to learn."""

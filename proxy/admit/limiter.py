@@ -1,69 +1,52 @@
-"""The gate every attempt passes: a slot, then a token, in the order of arrival; who cannot go now waits.
+"""The gate every attempt passes: a slot, then a token; who cannot go now waits for its turn (``queue`` says whose it is).
 
 States of a caller: let in at once, or queued, then granted (a slot is taken for it by whoever frees one), or it leaves the
 queue (deadline, disconnect). The slot comes before the token, so that no token is spent on a call that cannot start. A token
 that comes when everybody has left is lost: kept, it would be one more than the burst allows.
 
-The predicted wait of the n-th in the queue is the longest of
+The predicted wait of a caller with n ahead of it in the queue is the longest of
 
     n / rate                        while a rate is set
     n * held_s / limit              held_s: smoothed time a slot is held, once 10 were seen
     gate_until - now                while the upstream asked everyone to stay away (Retry-After)
 
 and a call that would wait past its deadline is refused at once, for it costs its caller nothing but the answer.
+
+A limit that depends on time is asked before each start, told of each, and hears of the end of every one it was told of, be it
+that nothing came of it. While somebody waits because of it, one timer asks again when time alone may let somebody in.
+
+While the outage gate (``gated``) is closed the queue holds everybody: longest waits in the queue do not count, nobody is
+refused for a predicted wait, and each probe is a caller taken out of turn: one that may be sent twice, and of those one that was
+the probe least often, so that one page that always fails does not keep the gate shut. With ``fails_at_once`` nobody is held:
+who cannot be the probe now is refused.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import math
 from collections.abc import Callable
-from enum import Enum
 
 from proxy.admit.bucket import TokenBucket
+from proxy.admit.gated import Gate, GatedLimit
 from proxy.admit.limit import UNLIMITED, FixedLimit, Limit, Verdict
+from proxy.admit.queue import FairQueue, Priority
+from proxy.admit.waiter import Denied, State, Waiter
 from proxy.base.deadlines import Deadlines
-from proxy.base.outcomes import AttemptOutcome
+from proxy.base.outcomes import FIRST, PROBE, AttemptOutcome
+from proxy.base.reasons import Reason
 
 _SMOOTHING = 0.05
 _SAMPLES_TO_TRUST = 10
-
-
-class Denied(Enum):
-    """Why a caller was not let in."""
-
-    QUEUE_FULL = "queue full"
-    TOO_LATE = "the wait would pass the deadline"
-    TIMED_OUT = "waited too long"
-    CLOSED = "closed"
-
-
-class _State(Enum):
-    QUEUED = "queued"
-    GRANTED = "granted"
-    GONE = "gone"
-
-
-class Waiter:
-    """A caller in the queue. ``deadline`` is monotonic seconds; ``ready`` resolves to None (granted) or why not."""
-
-    __slots__ = ("_limiter", "deadline", "ready", "state")
-
-    def __init__(self, limiter: Limiter, deadline: float, ready: asyncio.Future[Denied | None]) -> None:
-        self._limiter = limiter
-        self.deadline = deadline
-        self.ready = ready
-        self.state = _State.QUEUED
-
-    def expire(self, now: float) -> None:
-        """The deadline passed while waiting."""
-        self._limiter.dismiss(self, Denied.TIMED_OUT)
+_TICK_S = 0.001
+"""The loop's timers count whole milliseconds: so much later they are not early."""
 
 
 class Limiter:
     """Slots, tokens and the queue of one route or of all that have none of their own.
 
-    ``enter`` gives a slot that ``leave`` must give back, exactly once, whatever happens in between.
+    ``enter`` gives a slot that ``leave`` must give back, exactly once, whatever happens in between. ``limit`` is what was
+    configured or learnt, ``gated`` the same behind the outage gate. ``max_hold_s`` is the longest hold, ``successes`` counts.
     """
 
     def __init__(
@@ -73,72 +56,119 @@ class Limiter:
         *,
         monotonic: Callable[[], float],
         limit: Limit | None = None,
+        gate: Gate | None = None,
         bucket: TokenBucket | None = None,
         max_waiting: int = 1024,
+        max_hold_s: float = math.inf,
+        fails_at_once: bool = False,
     ) -> None:
         self._loop = loop
         self._deadlines = deadlines
         self._monotonic = monotonic
-        self.limit: Limit = limit or FixedLimit(UNLIMITED)
+        self.gated = GatedLimit(limit or FixedLimit(UNLIMITED), gate)
+        self.max_hold_s = max_hold_s
+        self.fails_at_once = fails_at_once
+        self._is_holding = False
+        self.successes = 0
         self.bucket = bucket
         self.max_waiting = max_waiting
         self.inflight = 0
         self.gate_until = 0.0
         self._gate_timer: asyncio.TimerHandle | None = None
-        self._queue: deque[Waiter] = deque()
-        self._left_in_queue = 0
+        self._limit_timer: asyncio.TimerHandle | None = None
+        self._limit_timer_at = 0.0
+        self._queue: FairQueue[Waiter] = FairQueue()
         self._dispatcher: asyncio.Task[None] | None = None
         self._held_s = 0.0
         self._samples = 0
 
     @property
+    def limit(self) -> Limit:
+        """The concurrency limit, whatever the outage gate says."""
+        return self.gated.inner
+
+    @property
     def waiting(self) -> int:
         """Callers in the queue."""
-        return len(self._queue) - self._left_in_queue
+        return self._queue.size
+
+    def waiting_by_priority(self) -> dict[str, int]:
+        """Return how many wait, by the word for their priority."""
+        counts = {priority.value: 0 for priority in Priority}
+        for waiter in self._queue.items():
+            counts[waiter.priority.value] += 1
+        return counts
+
+    def longest_wait_s(self) -> float:
+        """Return how long whoever came first has waited so far, in seconds; 0.0 when nobody waits."""
+        came_at = [waiter.came_at for waiter in self._queue.items()]
+        return self._monotonic() - min(came_at) if came_at else 0.0
 
     def try_enter(self) -> bool:
-        """Take a slot and a token if both are free and nobody waits; the path of nearly every call."""
-        if self._queue or self.inflight >= self.limit.value or self.gate_until:
+        """Take a slot and a token if both are free and nobody waits; the path of nearly every call. Never as the probe."""
+        if self._queue.size or self.gate_until or self._is_holding:
+            return False
+        gated = self.gated
+        if gated.is_plain:
+            if self.inflight >= gated.value:
+                return False
+        elif self._pause_s(self._monotonic()) or self.inflight >= gated.value:
             return False
         bucket = self.bucket
         if bucket is not None and (self._dispatcher is not None or not bucket.try_take()):
             return False
-        self.inflight += 1
+        self._take_slot()
         return True
 
-    async def enter(self, deadline: float) -> Denied | None:
-        """Wait for a slot and a token until ``deadline``; None once both are taken. Cancelling gives both back."""
-        if self.waiting >= self.max_waiting:
+    async def enter(self, waiter: Waiter) -> Denied | None:
+        """Wait for a slot and a token; None once both are taken. Cancelling gives both back."""
+        if self._queue.size >= self.max_waiting and not waiter.was_accepted:
             return Denied.QUEUE_FULL
         now = self._monotonic()
-        if now + self.predicted_wait_s(now) > deadline:
+        waiter.come(self, self._loop.create_future(), now)
+        if self._is_holding:
+            waiter.hold(self.gated.closed_at, self.max_hold_s, now)
+        elif (
+            now + self._wait_behind_s(self._queue.ahead_of(waiter.since, waiter.priority), now)
+            > waiter.deadline
+        ):
             return Denied.TOO_LATE
-        waiter = Waiter(self, deadline, self._loop.create_future())
-        self._queue.append(waiter)
+        self._queue.push(waiter)
         self._deadlines.add(waiter)
         self._pump()
+        if self._is_holding and self.fails_at_once:
+            self.dismiss(waiter, Denied.OUTAGE)  # nothing happens to the one that just became the probe
         try:
             return await waiter.ready
         except asyncio.CancelledError:
-            if waiter.state is _State.GRANTED:
-                self._give_back()  # granted and cancelled in the same step of the loop
+            if waiter.state is State.GRANTED:  # granted and cancelled in the same step of the loop
+                self._never_ran(waiter)
+                self._give_back()
             self.dismiss(waiter, Denied.CLOSED)
             raise
 
     def predicted_wait_s(self, now: float) -> float:
-        """Return how long a caller that came now would wait, as far as can be told; 0.0 when nothing speaks for a wait."""
-        ahead = self.waiting
+        """Return how long one behind all that wait would wait, as far as can be told; 0.0 when nothing speaks for a wait."""
+        return self._wait_behind_s(self._queue.size, now)
+
+    def _wait_behind_s(self, ahead: int, now: float) -> float:
         wait_s = max(0.0, self.gate_until - now)
         if self.bucket is not None:
             wait_s = max(wait_s, ahead / self.bucket.rate_per_s)
         if self._samples >= _SAMPLES_TO_TRUST and self.inflight >= self.limit.value:
-            wait_s = max(wait_s, ahead * self._held_s / self.limit.value)
+            wait_s = max(wait_s, ahead * self._held_s / max(1, self.limit.value))
         return wait_s
 
     def leave(self, outcome: AttemptOutcome | None, verdict: Verdict, held_s: float) -> None:
         """Give a slot back and say how its attempt went; ``outcome`` is None when there was none to speak of."""
-        if outcome is not None:
-            self.limit.on_outcome(outcome, verdict)
+        if outcome is None:
+            self._never_ran(None)
+        else:
+            self.gated.on_outcome(outcome, verdict)
+            if verdict is Verdict.SUCCESS:
+                self.successes += 1
+            if self.gated.is_closed != self._is_holding:
+                self._gate_turned()
             if self._samples < _SAMPLES_TO_TRUST:
                 self._samples += 1
                 self._held_s += (held_s - self._held_s) / self._samples
@@ -149,12 +179,52 @@ class Limiter:
     def dismiss(self, waiter: Waiter, why: Denied) -> None:
         """Take ``waiter`` out of the queue; it is told ``why`` unless it left by itself."""
         self._deadlines.discard(waiter)
-        if waiter.state is _State.QUEUED:
-            waiter.state = _State.GONE
-            self._left_in_queue += 1
-            self._drop_left()
+        if waiter.state is State.QUEUED:
+            waiter.state = State.GONE
+            self._queue.discard(waiter)
+            if not self._queue.size:
+                self._stop_limit_timer()
         if not waiter.ready.done():
             waiter.ready.set_result(why)
+
+    def expire(self, waiter: Waiter) -> None:
+        """The waiter's deadline has passed."""
+        self.dismiss(waiter, Denied.OUTAGE if self._is_holding else Denied.TIMED_OUT)
+
+    def set_hold(self, max_hold_s: float, fails_at_once: bool) -> None:
+        """Put other words for an outage in force; who is held already is held by them."""
+        self.max_hold_s = max_hold_s
+        self.fails_at_once = fails_at_once
+        if self._is_holding:
+            self._hold_all()
+
+    def held_s(self, now: float) -> float:
+        """Return how long the outage gate has been closed in all; the difference of two is how much of a wait was that."""
+        return self.gated.closed_s(now)
+
+    def next_probe_s(self, now: float) -> float:
+        """Return how long until somebody may probe, 0.0 while the outage gate is open or when it is due."""
+        return self.gated.next_probe_s(now)
+
+    def _gate_turned(self) -> None:
+        """The outage gate has closed or opened: those who wait are held, or wait for their turn again."""
+        self._is_holding = self.gated.is_closed
+        if self._is_holding:
+            self._hold_all()
+            return
+        now = self._monotonic()
+        for waiter in self._queue.items():
+            waiter.release(now)
+            self._deadlines.hurry(waiter.deadline)
+
+    def _hold_all(self) -> None:
+        now = self._monotonic()
+        for waiter in self._queue.items():
+            if self.fails_at_once:
+                self.dismiss(waiter, Denied.OUTAGE)
+            else:
+                waiter.hold(self.gated.closed_at, self.max_hold_s, now)
+                self._deadlines.hurry(waiter.deadline)
 
     def close_gate(self, until: float) -> None:
         """Let nobody in before ``until``: the upstream asked for it. Never shortens a longer wait."""
@@ -163,20 +233,24 @@ class Limiter:
         self.gate_until = until
         if self._gate_timer is not None:
             self._gate_timer.cancel()
-        self._gate_timer = self._loop.call_later(max(0.0, until - self._monotonic()) + 0.001, self._open_gate)
+        self._gate_timer = self._loop.call_later(
+            max(0.0, until - self._monotonic()) + _TICK_S, self._open_gate
+        )
 
     def _open_gate(self) -> None:
         self._gate_timer = None
         now = self._monotonic()
         if now < self.gate_until:
-            self._gate_timer = self._loop.call_later(self.gate_until - now + 0.001, self._open_gate)
+            self._gate_timer = self._loop.call_later(self.gate_until - now + _TICK_S, self._open_gate)
             return
         self.gate_until = 0.0
         self._pump()
 
     def reconfigure(self, *, limit: Limit, bucket: TokenBucket | None, max_waiting: int) -> None:
         """Put new limits in force; slots that are out stay out, callers that wait keep their places."""
-        self.limit = limit
+        if limit is not self.limit:
+            self.gated.wrap(limit, self._monotonic(), self.inflight)
+            self._stop_limit_timer()
         self.max_waiting = max_waiting
         if bucket is not self.bucket:
             self.bucket = bucket
@@ -187,7 +261,7 @@ class Limiter:
 
     def close(self) -> None:
         """Turn everybody away and stop."""
-        for waiter in list(self._queue):
+        for waiter in self._queue.items():
             self.dismiss(waiter, Denied.CLOSED)
         if self._dispatcher is not None:
             self._dispatcher.cancel()
@@ -195,30 +269,79 @@ class Limiter:
         if self._gate_timer is not None:
             self._gate_timer.cancel()
             self._gate_timer = None
+        self._stop_limit_timer()
+
+    def _take_slot(self) -> None:
+        self.inflight += 1
+        if not self.gated.is_plain:
+            self.gated.on_start(self._monotonic())
+
+    def _never_ran(self, waiter: Waiter | None) -> None:
+        """Tell the limit of the end of a start that came to nothing."""
+        if not self.gated.is_plain:
+            kind = PROBE if waiter is not None and waiter.is_probe else FIRST
+            outcome = AttemptOutcome("", kind, self._monotonic(), self.inflight)
+            outcome.reason = Reason.CLIENT_GONE
+            self.gated.on_outcome(outcome, Verdict.IGNORE)
 
     def _give_back(self) -> None:
         self.inflight -= 1
-        if self._queue:
+        if self._queue.size:
             self._pump()
 
-    def _drop_left(self) -> None:
-        """Take those who left off the queue's head. Cancelling ends ``ready`` at once and wakes its caller a turn later;
-        in between the waiter has left as well, and granting it would be an error in the hands of whoever frees a slot."""
-        queue = self._queue
-        while queue and (queue[0].state is _State.GONE or queue[0].ready.done()):
-            waiter = queue.popleft()
-            if waiter.state is _State.GONE:
-                self._left_in_queue -= 1
-            else:
-                waiter.state = _State.GONE
-                self._deadlines.discard(waiter)
-        if self._left_in_queue > 64 and self._left_in_queue * 2 > len(queue):
-            self._queue = deque(waiter for waiter in queue if waiter.state is _State.QUEUED)
-            self._left_in_queue = 0
-
     def _can_grant(self) -> bool:
-        self._drop_left()
-        return bool(self._queue) and self.inflight < self.limit.value and not self.gate_until
+        if self.gate_until or not self._has_waiter():
+            return False
+        gated = self.gated
+        if gated.is_plain:
+            return self.inflight < gated.value
+        now = self._monotonic()
+        pause_s = self._pause_s(now)
+        if pause_s or self.inflight >= gated.value:
+            self._ask_again(now, pause_s)
+            return False
+        return True
+
+    def _pause_s(self, now: float) -> float:
+        """Return how long until the limit lets anybody start, 0.0 for now; ``gated.value`` is up to date then."""
+        return max(0.0, self.gated.next_start_s(now))
+
+    def _ask_again(self, now: float, pause_s: float) -> None:
+        """Somebody waits because of the limit: pump when it may have changed by time alone."""
+        self.gated.on_blocked(now)
+        after_s = self.gated.next_change_s(now)
+        if pause_s:
+            after_s = min(after_s, pause_s)
+        if after_s == math.inf:
+            return
+        if self._limit_timer is not None:
+            if self._limit_timer_at <= now + after_s:
+                return  # it comes early, and asks how long it should have been
+            self._limit_timer.cancel()
+        self._limit_timer_at = now + after_s
+        self._limit_timer = self._loop.call_later(max(0.0, after_s) + _TICK_S, self._limit_timer_fired)
+
+    def _limit_timer_fired(self) -> None:
+        self._limit_timer = None
+        self._pump()
+
+    def _stop_limit_timer(self) -> None:
+        if self._limit_timer is not None:
+            self._limit_timer.cancel()
+            self._limit_timer = None
+
+    def _has_waiter(self) -> bool:
+        """Whether somebody waits whose turn it may be. Cancelling ends ``ready`` at once and wakes its caller a turn of the
+        loop later; in between the waiter has left as well, and granting it would be an error in the hands of whoever
+        frees a slot."""
+        queue = self._queue
+        while (waiter := queue.peek()) is not None and waiter.ready.done():
+            waiter.state = State.GONE
+            queue.discard(waiter)
+            self._deadlines.discard(waiter)
+        if waiter is None:
+            self._stop_limit_timer()
+        return waiter is not None
 
     def _pump(self) -> None:
         """Let in whoever can go; where a token is missing, leave a dispatcher waiting for it."""
@@ -228,6 +351,8 @@ class Limiter:
         elif self._dispatcher is None:
             while self._can_grant():
                 if not self.bucket.try_take():
+                    if self._is_holding and self.fails_at_once:
+                        return  # nobody stays to use the token
                     self._dispatcher = self._loop.create_task(self._dispatch(self.bucket))
                     return
                 self._grant()
@@ -241,11 +366,25 @@ class Limiter:
         self._dispatcher = None
 
     def _grant(self) -> None:
-        waiter = self._queue.popleft()
-        waiter.state = _State.GRANTED
-        self.inflight += 1
+        if self._is_holding:
+            waiter = self._next_probe()
+            waiter.is_probe = True
+            self._queue.discard(waiter)
+        else:
+            waiter = self._queue.pop()
+        waiter.state = State.GRANTED
+        self._take_slot()
         self._deadlines.discard(waiter)
         waiter.ready.set_result(None)
 
+    def _next_probe(self) -> Waiter:
+        """Return who probes; somebody waits. A scan, but of at most one second."""
+        waiters = [waiter for waiter in self._queue.items() if not waiter.ready.done()]
+        return min(waiters, key=_reluctance)
+
     def __repr__(self) -> str:
         return f"<Limiter {self.inflight} of {self.limit.value} in flight, {self.waiting} waiting, {self.bucket}>"
+
+
+def _reluctance(waiter: Waiter) -> tuple[bool, int]:
+    return not waiter.may_probe, waiter.failed_probes

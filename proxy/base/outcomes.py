@@ -67,6 +67,8 @@ class ExchangeOutcome:
     """Sum of the waits for a slot."""
     token_s: float = 0.0
     """Sum of the waits for the rate."""
+    outage_s: float = 0.0
+    """Sum of the waits while the outage gate was closed."""
     backoff_s: float = 0.0
     """Sum of the pauses between attempts."""
     bytes_in: int = 0

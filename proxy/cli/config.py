@@ -29,7 +29,6 @@ def run(args: argparse.Namespace) -> int:
     from proxy.config.load import ConfigError, Sources
     from proxy.config.redact import redacted
     from proxy.config.schema import json_schema
-    from proxy.config.settings import without_effect
 
     if args.action == "schema":
         print(json.dumps(json_schema(), indent=2))
@@ -44,7 +43,5 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "show":
         print(yaml.safe_dump(redacted(settings), sort_keys=False), end="")
         return 0
-    for note in without_effect(settings):
-        print(f"note: {note}")
     print("configuration is valid")
     return 0

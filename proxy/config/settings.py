@@ -171,7 +171,8 @@ class Backoff(Section, frozen=True):
 
 
 class Budget(Section, frozen=True):
-    """How many retries there may be for the calls there are. Without budget a retry waits; it fails only past its deadline."""
+    """How many retries there may be for the calls there are. Without budget a retry waits, behind a concurrency limit for a tenth
+    of the window at most; it fails only past its deadline."""
 
     ratio: Annotated[float, Meta(ge=0, le=10)] = 0.2
     """Retries allowed per first try within the window."""
@@ -211,9 +212,9 @@ class Outage(Section, frozen=True):
     """What callers see while everything fails."""
 
     mode: Literal["hold", "fail"] = "hold"
-    """hold keeps callers waiting behind one probe, fail answers at once."""
+    """hold keeps callers waiting behind one probe at a time, fail answers everybody but the probe at once."""
     max_hold: Positive = 120.0
-    """Longest hold."""
+    """Longest hold, from when everything began to fail or the call came; the call's own deadline may end it earlier."""
 
 
 class Timeouts(Section, frozen=True):
@@ -365,20 +366,3 @@ class Settings(Section, frozen=True):
         names = [route.name for route in self.routes if route.name is not None]
         if len(set(names)) != len(names):
             raise ValueError("routes: two routes have the same name")
-
-
-def without_effect(settings: Settings) -> list[str]:
-    """Return a sentence for each setting that this release accepts and does not act on yet."""
-    notes = []
-    for path, limits in limits_by_path(settings):
-        if limits.concurrency.mode == "adaptive":
-            notes.append(f"{path}.concurrency.mode: adaptive does not learn yet; its starting limit is held")
-    if settings.outage != Outage():
-        notes.append("outage: not acted on yet; calls are retried until their deadline")
-    return notes
-
-
-def limits_by_path(settings: Settings) -> list[tuple[str, Limits]]:
-    """Return the default limits and those of routes that have their own, each with its path."""
-    own = [(f"routes[{i}].limits", r.limits) for i, r in enumerate(settings.routes) if r.limits is not None]
-    return [("limits", settings.limits), *own]

@@ -17,7 +17,8 @@ from proxy.control.views import Operations
 _INDEX = """Sidegate admin
 GET  /config      configuration in force, secrets blanked
 GET  /limits      limits and their use      PATCH /limits {"rate": 50, "concurrency": {"limit": 8}}
-GET  /queue       who waits, what is under way
+GET  /queue       who waits, by priority and for how long; what is under way
+GET  /decisions   what limits and outage gates decided and why; requests that always fail
 GET  /log-level                             POST /log-level {"level": "debug"}
 POST /drain       stop as on SIGTERM
 POST /shutdown    stop at once; off unless allow_shutdown is set
@@ -68,6 +69,9 @@ def make_admin_app(operations: Operations) -> web.Application:
     async def queue(request: web.Request) -> web.Response:
         return _json(operations.queue())
 
+    async def decisions(request: web.Request) -> web.Response:
+        return _json(operations.decisions())
+
     async def log_level(request: web.Request) -> web.Response:
         return _json({"level": operations.log_level()})
 
@@ -96,6 +100,7 @@ def make_admin_app(operations: Operations) -> web.Application:
             web.get("/limits", limits),
             web.patch("/limits", patch_limits),
             web.get("/queue", queue),
+            web.get("/decisions", decisions),
             web.get("/log-level", log_level),
             web.post("/log-level", set_log_level),
             web.post("/drain", drain),

@@ -34,7 +34,10 @@ class Operations(Protocol):
         """Merge ``change`` into the limits until the next reload; return what is wrong with it, [] when it is in force."""
 
     def queue(self) -> Mapping[str, Any]:
-        """Return who waits and what is under way."""
+        """Return who waits, by priority and for how long (seconds), and what is under way."""
+
+    def decisions(self) -> Mapping[str, Any]:
+        """Return what limits and outage gates decided lately and why, and which requests always fail."""
 
     def log_level(self) -> str:
         """Return the level in force."""

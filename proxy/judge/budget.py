@@ -6,6 +6,11 @@
 Counted when decided, not when sent: a thousand failures at once must not all pass while they back off. The window is cut into
 ten slots, so the count is exact to a tenth of it. Source: Finagle's RetryBudget, with time in place of tokens that expire.
 
+Without room a retry waits. With no concurrency limit there is nothing else that bounds a storm of retries, and it waits until
+there is room. Behind one the budget only spaces retries out: a retry waits until the oldest slot has left the window, a
+tenth of it at most, and is then counted whether there is room or not. A pod behind an upstream that fails 30 % of all
+attempts needs 0.43 retries a page, and would otherwise be throttled by its budget instead of by what the upstream bears.
+
 Worked example: ratio 0.2, floor 1/s, window 10 s. 100 first tries in the window allow 0.2 * 100 + 1 * 10 = 30 retries.
 """
 
@@ -43,8 +48,14 @@ class RetryBudget:
         self._retries[self._index] += 1
         return True
 
+    def overspend(self, now: float) -> None:
+        """Count one retry that goes ahead whether there is room or not."""
+        if now >= self._slot_end:
+            self._turn_to(now)
+        self._retries[self._index] += 1
+
     def wait_s(self, now: float) -> float:
-        """Return when it is worth asking again: when the oldest slot leaves the window."""
+        """Return when it is worth asking again: when the oldest slot leaves the window, a tenth of it at most."""
         return max(0.0, self._slot_end - now) + 0.001
 
     def _turn_to(self, now: float) -> None:

@@ -32,6 +32,7 @@ class Decision(Enum):
     FINAL = "final"
     AGAIN = "again"
     AGAIN_FRESH = "again at once on a fresh connection"
+    HELD = "again when the outage is over"
 
 
 class RetryPolicy:
@@ -89,9 +90,23 @@ class RetryPolicy:
         """
         return outcome.reason is Reason.STALE_CONNECTION and repeatable and replayable
 
-    async def budget_by(self, deadline: float, monotonic: Callable[[], float]) -> bool:
-        """Count a retry against the budget, waiting for room in the order of arrival; False when none came in time."""
-        if not self._turn.locked() and self.budget.try_spend(monotonic()):
+    async def budget_by(
+        self, deadline: float, monotonic: Callable[[], float], *, is_strict: bool = True
+    ) -> bool:
+        """Count a retry against the budget; False when it may not be before ``deadline``.
+
+        An empty budget is waited for, in the order of arrival, where nothing else bounds the retries (``is_strict``). Behind a
+        concurrency limit, which bounds all attempts, it only spaces them out: by a tenth of its window at most.
+        """
+        now = monotonic()
+        if not self._turn.locked() and self.budget.try_spend(now):
+            return True
+        if not is_strict:
+            wait_s = self.budget.wait_s(now)
+            if now + wait_s >= deadline:
+                return False
+            await asyncio.sleep(wait_s)
+            self.budget.overspend(monotonic())
             return True
         try:
             async with asyncio.timeout(deadline - monotonic()), self._turn:

@@ -72,6 +72,7 @@ class AccessLog:
             "total_s": round(outcome.ended_at - outcome.started_at, 6),
             "queue_s": round(outcome.queue_s, 6),
             "token_s": round(outcome.token_s, 6),
+            "outage_s": round(outcome.outage_s, 6),
             "backoff_s": round(outcome.backoff_s, 6),
             "bytes_in": outcome.bytes_in,
             "bytes_out": outcome.bytes_out,

@@ -146,13 +146,17 @@ class Metrics:
         self.connection_requests.observe(requests)
 
 
+Gauges = Mapping[str, tuple[str, Callable[[], float | Mapping[str, float]]]]
+"""By name: help text, and what reads the value, or values by state."""
+
+
 class MetricsCollector(Collector):
-    """Turns counts into metric families at a scrape. ``gauges`` are asked then."""
+    """Turns counts into metric families at a scrape. ``gauges`` returns which there are then."""
 
     def __init__(
         self,
         metrics: Metrics,
-        gauges: Mapping[str, tuple[str, Callable[[], float | Mapping[str, float]]]],
+        gauges: Callable[[], Gauges],
         build_info: Mapping[str, str],
     ) -> None:
         self._metrics = metrics
@@ -191,7 +195,7 @@ class MetricsCollector(Collector):
         yield from self._collect_gauges()
 
     def _collect_gauges(self) -> Iterator[Metric]:
-        for name, (help_text, read) in self._gauges.items():
+        for name, (help_text, read) in self._gauges().items():
             value = read()
             if isinstance(value, Mapping):
                 family = GaugeMetricFamily(f"sidegate_{name}", help_text, labels=("state",))

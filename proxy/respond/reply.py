@@ -14,6 +14,7 @@ _TITLES = {
     Reason.QUEUE_FULL: "Too many calls are waiting",
     Reason.QUEUE_TIMEOUT: "The wait for a turn would take too long",
     Reason.DEADLINE: "The call ran out of time",
+    Reason.OUTAGE: "The upstream fails every call",
     Reason.BUDGET: "The retry budget is used up",
     Reason.CONNECT_FAILED: "The upstream cannot be reached",
     Reason.CONNECT_TIMEOUT: "The upstream cannot be reached in time",

@@ -17,7 +17,7 @@ class ResponseParser:
 
     ``expect`` comes before each; ``chunks`` collects body bytes that the reader takes away, ``body_bytes`` counts all of them.
     ``error`` is a sentence once the bytes stop making sense. ``has_excess`` says that bytes came behind the end of a whole
-    response: the answer stands, the connection is worthless.
+    response: the answer stands, the connection is worthless. Empty lines there may go unnoticed: they do no harm to the next.
     """
 
     def __init__(self, *, max_head_bytes: int) -> None:
@@ -110,6 +110,11 @@ class ResponseParser:
 
     # llhttp's callbacks
 
+    def on_message_begin(self) -> None:
+        if self.is_whole:
+            # What follows in the same read may be the start of a status line: llhttp waits for the rest and says no more.
+            self.has_excess = True
+
     def on_headers_complete(self) -> None:
         if self.head is not None:
             self.has_excess = True
@@ -128,6 +133,7 @@ class ResponseParser:
         self.error = head.error
         if head.body_end is BodyEnd.NONE:
             self.is_whole = True
+            self.has_excess = len(seen) > end + len(_HEAD_END)
             # llhttp does not know that a HEAD's answer has no body, and would wait for one.
             self._is_spent = self._answers_head
 

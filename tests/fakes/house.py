@@ -114,6 +114,8 @@ class House:
         self.sidecar.exchange._observer = self.witness
         addresses = await self.sidecar.open()
         self.port = int(addresses["listen"].rpartition(":")[2])
+        self._ops_port = int(addresses["ops"].rpartition(":")[2])
+        self._admin_port = int(addresses["admin"].rpartition(":")[2])
 
     async def __aexit__(self, kind: object, *_: object) -> None:
         try:
@@ -140,17 +142,34 @@ class House:
         """Send a POST on a connection of its own and read the answer."""
         return await (await self.app()).post(target, body, *headers)
 
+    async def metrics(self) -> str:
+        """What the ops port shows at /metrics."""
+        app = await App.connect(self._ops_port)
+        self.apps.append(app)
+        return (await app.get("/metrics", "Connection: close")).body.decode()
+
+    async def admin(self, target: str) -> Any:
+        """What the admin port says, decoded."""
+        app = await App.connect(self._admin_port)
+        self.apps.append(app)
+        return json.loads((await app.get(target, "Connection: close")).body)
+
     @property
     def limiter(self) -> Any:
         """The default limiter."""
-        return self.sidecar._limiters["default"]
+        return self.sidecar.limiters["default"]
+
+    @property
+    def gate(self) -> Any:
+        """The default limiter's outage gate."""
+        return self.sidecar.limiters.gate("default")
 
     def at_rest(self) -> dict[str, tuple[int, int]]:
         """What is out and should not be: name -> (is, should be)."""
         sidecar = self.sidecar
         pool = sidecar.pool
-        slots = sum(limiter.inflight for limiter in sidecar._limiters.values())
-        waiting = sum(limiter.waiting for limiter in sidecar._limiters.values())
+        slots = sum(limiter.inflight for limiter in sidecar.limiters)
+        waiting = sum(limiter.waiting for limiter in sidecar.limiters)
         connections = len(sidecar.listener.connections) + pool.open_count
         found = {
             "calls under way": (sidecar.exchange.calls_under_way, 0),

@@ -402,3 +402,27 @@ def test_a_slot_is_not_held_while_backing_off() -> None:
             assert (await soon(first)).status == 200
 
     run(trace())
+
+
+@pytest.mark.parametrize("mode", ["fixed", "off"])
+def test_an_empty_budget_holds_retries_up_only_where_nothing_else_bounds_them(mode: str) -> None:
+    """Every other attempt fails and one retry in ten seconds is in the budget: at most 100 ms each behind a limit."""
+    concurrency = {"mode": mode, "limit": 2 if mode == "fixed" else None}
+
+    async def trace() -> None:
+        over = {
+            "limits": {"concurrency": concurrency},
+            "retry": {
+                "budget": {"ratio": 0, "floor_per_s": 0.1, "window": "1s"},
+                "backoff": {"base": "1ms", "max": "1ms"},
+            },
+        }
+        async with House(Origin(*[answer(500), answer(200)] * 20), **over) as house:
+            started = time.monotonic()
+            app = await house.app()
+            for _ in range(6):
+                assert (await app.get()).attempts == 2
+            took_s = time.monotonic() - started
+            assert took_s < 5 * 0.12 + 0.2 if mode == "fixed" else took_s > 4.5
+
+    run(trace())

@@ -19,6 +19,7 @@ def config(path: Path, origin: Origin, drain: str = "{grace: 8s, quiet: 150ms}")
     file = path / "sidegate.yaml"
     file.write_text(
         f"upstream: {{url: '{origin.url}'}}\nlisten: 127.0.0.1:0\nops: 127.0.0.1:0\nadmin: 127.0.0.1:0\ndrain: {drain}\n"
+        "limits: {concurrency: {mode: fixed, limit: 8}}\n"
     )
     return file
 

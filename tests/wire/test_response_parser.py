@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import h11
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxy.wire.headers import HOP_BY_HOP
@@ -172,7 +172,15 @@ def test_answers_follow_each_other_on_one_connection(sequence: list[Answer], byt
         assert found == reading(parser(), [answer.raw], answer)
 
 
-@given(answers(may_close=False), st.binary(min_size=1, max_size=20))
+def head_of_length(body: bytes, answers_head: bool = False) -> Answer:
+    raw = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
+    return Answer(raw + body, answers_head, 200, [], body, False, True)
+
+
+@given(answers(may_close=False), st.binary(min_size=1, max_size=20).filter(lambda more: more.strip(b"\r\n")))
+@example(head_of_length(b""), b"H")
+@example(head_of_length(b"", answers_head=True), b"HTTP/1.1 2")
+@example(head_of_length(b"abc"), b"HTTP/1.1 200 OK\r\n")
 @settings(max_examples=150, deadline=None)
 def test_bytes_behind_an_answer_are_noticed_and_not_passed_on(answer: Answer, more: bytes) -> None:
     """The answer stands; its connection may not be used again (a response could be waiting for the next request)."""

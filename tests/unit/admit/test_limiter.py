@@ -1,4 +1,4 @@
-"""The gate: first come, first served; given back exactly once; bounded."""
+"""The gate: nobody is let in out of turn; given back exactly once; bounded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import pytest
 
 from proxy.admit.bucket import TokenBucket
 from proxy.admit.limit import FixedLimit, Verdict
-from proxy.admit.limiter import Denied, Limiter
+from proxy.admit.limiter import Limiter
+from proxy.admit.queue import Priority
+from proxy.admit.waiter import Denied, Waiter
 from proxy.base.deadlines import Deadlines
 from proxy.base.outcomes import AttemptOutcome
 from tests.fakes.loop import run, soon, until
@@ -40,11 +42,13 @@ def give_back(gate: Limiter) -> None:
     gate.leave(None, Verdict.SUCCESS, 0.0)
 
 
-async def queued(gate: Limiter, count: int, deadline: float = FAR) -> list[asyncio.Task[Denied | None]]:
+async def queued(
+    gate: Limiter, count: int, *, since: float | None = None, priority: Priority = Priority.NORMAL
+) -> list[asyncio.Task[Denied | None]]:
     tasks = []
     for _ in range(count):
         before = gate.waiting
-        tasks.append(asyncio.ensure_future(gate.enter(deadline)))
+        tasks.append(asyncio.ensure_future(gate.enter(Waiter(FAR, since, priority))))
         await until(lambda n=before: gate.waiting == n + 1, "it waits")
     return tasks
 
@@ -59,6 +63,63 @@ def test_slots_go_to_those_who_wait_in_the_order_of_arrival() -> None:
                 assert await soon(waiters[number]) is None
                 assert [task.done() for task in waiters] == [n <= number for n in range(5)]
                 assert gate.inflight == 1
+            give_back(gate)
+
+    run(trace())
+
+
+def test_slots_go_by_priority_and_then_to_who_had_nothing_for_longest() -> None:
+    async def trace() -> None:
+        async with limiter(1) as gate:
+            assert gate.try_enter()
+            (low,) = await queued(gate, 1, priority=Priority.LOW)
+            (late,) = await queued(gate, 1, since=20.0)
+            (early,) = await queued(gate, 1, since=10.0)
+            (high,) = await queued(gate, 1, priority=Priority.HIGH)
+            assert gate.waiting_by_priority() == {"high": 1, "normal": 2, "low": 1}
+            for waiter in (high, early, late, low):
+                give_back(gate)
+                assert await soon(waiter) is None
+                assert gate.inflight == 1
+            give_back(gate)
+            assert gate.waiting_by_priority() == {"high": 0, "normal": 0, "low": 0}
+
+    run(trace())
+
+
+def test_the_longest_wait_is_that_of_the_first_who_came_and_still_waits() -> None:
+    async def trace() -> None:
+        async with limiter(1) as gate:
+            assert gate.longest_wait_s() == 0.0
+            assert gate.try_enter()
+            (first,) = await queued(gate, 1)
+            await asyncio.sleep(0.05)
+            (second,) = await queued(gate, 1, since=0.0)
+            assert gate.longest_wait_s() >= 0.05
+            first.cancel()
+            await until(lambda: gate.waiting == 1, "the first has left")
+            assert gate.longest_wait_s() < 0.05
+            give_back(gate)
+            assert await soon(second) is None
+            give_back(gate)
+
+    run(trace())
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_a_slot_freed_in_the_step_of_a_departure_goes_to_the_next(place: int) -> None:
+    """The one that leaves was cancelled and has not run yet: it is passed over, wherever it stands."""
+
+    async def trace() -> None:
+        async with limiter(1) as gate:
+            assert gate.try_enter()
+            waiters = await queued(gate, 4)
+            waiters[place].cancel()
+            for waiter in [task for task in waiters if task is not waiters[place]]:
+                give_back(gate)
+                assert gate.inflight == 1
+                assert await soon(waiter) is None
+            assert waiters[place].cancelled()
             give_back(gate)
 
     run(trace())
@@ -114,7 +175,7 @@ def test_the_queue_is_bounded() -> None:
         async with limiter(1, max_waiting=2) as gate:
             assert gate.try_enter()
             waiters = await queued(gate, 2)
-            assert await gate.enter(FAR) is Denied.QUEUE_FULL
+            assert await gate.enter(Waiter(FAR)) is Denied.QUEUE_FULL
             waiters.pop().cancel()
             await until(lambda: gate.waiting == 1, "one has left")
             waiters += await queued(gate, 1)
@@ -130,7 +191,7 @@ def test_a_deadline_ends_a_wait() -> None:
     async def trace() -> None:
         async with limiter(1) as gate:
             assert gate.try_enter()
-            assert await soon(gate.enter(time.monotonic() + 0.03)) is Denied.TIMED_OUT
+            assert await soon(gate.enter(Waiter(time.monotonic() + 0.03))) is Denied.TIMED_OUT
             give_back(gate)
 
     run(trace())
@@ -157,7 +218,7 @@ def test_the_predicted_wait_by_rate_is_the_queue_over_the_rate() -> None:
             waiters = await queued(gate, 4)
             now = time.monotonic()
             assert gate.predicted_wait_s(now) == pytest.approx(4 / 0.5)
-            assert await gate.enter(now + 5) is Denied.TOO_LATE
+            assert await gate.enter(Waiter(now + 5)) is Denied.TOO_LATE
             for task in waiters:
                 task.cancel()
             await until(lambda: gate.waiting == 0, "all have left")
@@ -188,6 +249,31 @@ def test_the_predicted_wait_by_slots_is_the_queue_times_the_time_a_slot_is_held(
     run(trace())
 
 
+def test_a_call_is_refused_for_its_own_place_and_not_for_the_queues_length() -> None:
+    """Five wait, 4 s each: too long for one that comes now, not for a retry of an old call or one of high priority."""
+
+    async def trace() -> None:
+        async with limiter(1) as gate:
+            for _ in range(10):
+                assert gate.try_enter()
+                gate.leave(AttemptOutcome("default", "first", 0.0, 1), Verdict.SUCCESS, 4.0)
+            assert gate.try_enter()
+            waiters = await queued(gate, 5)
+            by = time.monotonic() + 5
+            assert await gate.enter(Waiter(by)) is Denied.TOO_LATE
+            for priority, since in ((Priority.NORMAL, 0.0), (Priority.HIGH, None)):
+                urgent = asyncio.ensure_future(gate.enter(Waiter(by, since, priority)))
+                await until(lambda: gate.waiting == 6, "it waits")
+                give_back(gate)
+                assert await soon(urgent) is None
+            for waiter in waiters:
+                give_back(gate)
+                assert await soon(waiter) is None
+            give_back(gate)
+
+    run(trace())
+
+
 def test_a_closed_gate_lets_nobody_in_and_opens_by_itself() -> None:
     async def trace() -> None:
         async with limiter(10) as gate:
@@ -196,7 +282,7 @@ def test_a_closed_gate_lets_nobody_in_and_opens_by_itself() -> None:
             gate.close_gate(until_s - 0.04)
             assert not gate.try_enter()
             assert gate.predicted_wait_s(until_s - 0.05) == pytest.approx(0.05)
-            assert await soon(gate.enter(FAR)) is None
+            assert await soon(gate.enter(Waiter(FAR))) is None
             assert time.monotonic() >= until_s
             give_back(gate)
 

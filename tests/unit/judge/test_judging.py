@@ -177,3 +177,31 @@ def test_an_empty_budget_says_no_only_at_the_deadline() -> None:
         assert time.monotonic() - started >= 0.045
 
     run(trace())
+
+
+def test_behind_a_concurrency_limit_an_empty_budget_only_spaces_retries_out() -> None:
+    """By a tenth of its window at most, twenty at once as well; they are counted, so that the budget stays empty."""
+
+    async def trace() -> None:
+        rules = policy(floor=1.0, window=1.0)
+        while rules.budget.try_spend(time.monotonic()):
+            pass
+        started = time.monotonic()
+        asks = [rules.budget_by(started + 5, time.monotonic, is_strict=False) for _ in range(20)]
+        assert all(await soon(asyncio.gather(*asks)))
+        assert time.monotonic() - started <= 0.1 + 0.05
+        assert repr(rules.budget).startswith("<RetryBudget 21 ")
+        assert not rules.budget.try_spend(time.monotonic())
+
+    run(trace())
+
+
+def test_nor_is_it_waited_for_past_the_deadline() -> None:
+    async def trace() -> None:
+        rules = policy(floor=0.001, window=60.0)
+        assert await rules.budget_by(time.monotonic() + 1, time.monotonic, is_strict=False)
+        started = time.monotonic()
+        assert not await rules.budget_by(started + 0.05, time.monotonic, is_strict=False)
+        assert time.monotonic() - started < 0.04
+
+    run(trace())

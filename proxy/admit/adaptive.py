@@ -1,0 +1,468 @@
+"""The limit that finds itself: how many attempts this pod should keep in flight, learned from how its attempts went.
+
+What is maximised is goodput, for that is what the user wants under every kind of upstream. Four things move the limit:
+
+    the ramp          after a start, up by a quarter a second until the upstream shows resistance        ramp.py
+    the experiment    the elasticity of goodput, eta, from what all pods do at the same instants        experiment.py
+    the ceiling       too many failures: a fifth less at once, then back along a cubic                    ceiling.py
+    the gate          nothing but failures: outage.py holds everybody; here is learned what follows
+
+and at the end of each pair of the experiment, with z = eta - 0.5 and its standard error se, u = sqrt(limit):
+
+    z > 0.25 + se       + 0.4 z u (1 + streak)            clearly more is more
+    z < -0.5 se         - limit * min(0.25, 0.2 |z|), thrice that where it is clear
+    always              + 0.09 u * duty / 3               pressure: pods with less gain on those with more
+    contention          + 0.2 (u - limit / 1.7)            the same, stronger, where latency is well above its floor
+    failures            - 1.5 limit * min(0.15, excess)    excess: share beyond the acquitted and 2 %, times the blame on load
+
+Without evidence eta is believed to be high while latency is at its floor and neutral or low while it is above (``_prior``).
+Nothing grows that is not used up, and failures that do not answer to the load cost nothing (blame.py). The design and the figures
+behind it are in docs/adaptive.md; every parameter was chosen in tests/sim.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import deque
+from typing import Final
+
+from proxy.admit.blame import Blame
+from proxy.admit.ceiling import CUT, Ceiling
+from proxy.admit.experiment import EPS, Elasticity, Half, Schedule
+from proxy.admit.limit import Verdict
+from proxy.admit.pace import Pace
+from proxy.admit.ramp import BACK, HIGHEST, STEP, Ramp
+from proxy.admit.slots import Slots
+from proxy.admit.traffic import Traffic
+from proxy.base.outcomes import AttemptOutcome
+
+LOWEST: Final = 0.2
+"""Below it a pod would learn too slowly to come back; 64 pods at it keep 13 in flight."""
+NEUTRAL: Final = 0.5
+GROW: Final = 0.4
+SHRINK: Final = 0.2
+PRESSURE: Final = 0.08
+LEVEL: Final = 0.2
+LEVEL_AT: Final = 1.7
+EXCESS: Final = 1.5
+TOLERANCE: Final = 0.02
+SPARED: Final = 0.2
+SPARED_CUT: Final = 1.0
+LOW_RATE: Final = 6.0
+CALM_DUTY: Final = 6
+FREE: Final = 1.15
+WANTS: Final = 0.25
+RESTART: Final = 0.85
+_TICK_S: Final = 0.25
+_NOTES: Final = 200
+
+
+class AdaptiveLimit:
+    """The learning limit behind the Limit seam. Pure: fed outcomes and the clock, it opens no socket and sleeps nowhere.
+
+    ``now`` is monotonic seconds and ``wall`` the Unix seconds of the same moment; ``salt`` names the upstream, the same on every
+    pod. ``lowest`` and ``highest`` bound the limit; a lowest of 1 or less means as little as it takes.
+    """
+
+    is_plain: Final = False
+
+    def __init__(
+        self,
+        *,
+        now: float,
+        wall: float,
+        rng: random.Random,
+        salt: bytes = b"",
+        start: float = 1.0,
+        lowest: float = LOWEST,
+        highest: float = 256.0,
+    ) -> None:
+        self.limit = min(max(start, lowest), highest)
+        self.value = max(1, int(self.limit))
+        self.notes: deque[tuple[float, str]] = deque(maxlen=_NOTES)
+        """Decisions: monotonic seconds and words, the newest last."""
+        self.base_rate = 0.0
+        """Share of failures that is nobody's fault here."""
+        self._rng = rng
+        self._wall_offset = wall - now
+        self._lowest = lowest
+        self._highest = highest
+        self._slots = Slots(now, self.limit)
+        self._traffic = Traffic(now)
+        self._ramp: Ramp | None = Ramp(now)
+        self._schedule = Schedule(salt)
+        self._elasticity = Elasticity()
+        self._blame = Blame()
+        self._ceiling = Ceiling(now)
+        self._pace = Pace()
+        self._number = -1
+        self._phase = 0
+        self._half: Half | None = None
+        self._first: Half | None = None
+        self._next_tick = now
+        self._is_blocked = False
+        self._was_reached = False
+        self._wants_more = False
+        self._is_low_rate = True
+        self._streak = 0
+        self._peak = 0
+        self._alert_until = now + 60.0
+        self._usual_s = 0.0
+        self._is_gated = False
+        self._gated_at = -math.inf
+        self._gated_limit = self.limit
+
+    # what the limiter asks
+
+    @property
+    def inflight(self) -> int:
+        """Attempts under way."""
+        return self._slots.inflight
+
+    def next_start_s(self, now: float) -> float:
+        """Bring ``value`` up to date; 0.0 when an attempt may start, else the wait the learned pace asks for."""
+        if now >= self._next_tick:
+            self._tick(now)
+        self._settle(now)
+        self.value = self._slots.open_slots(now)
+        return self._pace.wait_s(now)
+
+    def next_change_s(self, now: float) -> float:
+        """Return when ``value`` may rise by time alone."""
+        return max(0.001, min(self._next_tick, self._slots.next_change_at(now)) - now)
+
+    def on_start(self, now: float) -> None:
+        """An attempt starts."""
+        self._settle(now)
+        slots = self._slots
+        slots.inflight += 1
+        if slots.inflight > self._peak:
+            self._peak = slots.inflight
+        self._pace.on_start(now)
+
+    def on_blocked(self, now: float) -> None:
+        """Somebody waits: the limit is what holds the traffic."""
+        self._is_blocked = self._was_reached = True
+        half = self._half
+        if half is not None:
+            half.was_binding = True
+
+    def on_outcome(self, outcome: AttemptOutcome, verdict: Verdict) -> None:
+        """Learn from an attempt that ended. IGNORE frees its slot and teaches nothing."""
+        now = outcome.ended_at
+        self._settle(now)
+        slots = self._slots
+        slots.inflight -= 1
+        if verdict is Verdict.IGNORE:
+            return
+        succeeded = verdict is Verdict.SUCCESS
+        started_at = outcome.started_at
+        took_s = now - started_at
+        traffic = self._traffic
+        traffic.note(now, succeeded, took_s)
+        slots.usual_s = traffic.latency_s
+        if succeeded:
+            self._pace.on_success(now)
+        else:
+            until = started_at + traffic.latency_s * self._rng.uniform(0.7, 1.3)
+            if until > now:
+                slots.cool(until)
+        ramp = self._ramp
+        if ramp is not None:
+            ramp.note(started_at, succeeded, took_s)
+        half = self._half
+        if half is not None:
+            half.note(now, succeeded, took_s)
+        if self._is_gated or started_at <= self._ceiling.cut_at:
+            return
+        if self._ceiling.is_alarming(now, succeeded, self._borne(now), self._pace.rate > 0.0):
+            self._cut(now)
+
+    # the gate
+
+    def on_gate_closed(self, now: float) -> None:
+        """Nothing but failures: everybody is held, probes apart."""
+        self._is_gated = True
+        self._gated_at = now
+        cut_lately = now - self._ceiling.cut_at < 10.0
+        self._gated_limit = max(self.limit, self._ceiling.before_cuts if cut_lately else 0.0)
+        if self._half is not None:
+            self._half.is_clean = False
+        if self._first is not None:
+            self._first.is_clean = False
+
+    def on_gate_opened(self, now: float) -> None:
+        """An attempt went well again."""
+        self._is_gated = False
+        self._say(now, self._pace.on_open(now))
+        self._move(RESTART * self._gated_limit)
+        self._ceiling.restart(now, 0.97 * self._gated_limit)
+        self._ramp = None
+
+    # the operator's side
+
+    def set_bounds(self, lowest: float, highest: float) -> None:
+        """Put other bounds in force; what was learned stays."""
+        self._lowest = lowest
+        self._highest = highest
+        self._move(self.limit)
+
+    def set_wall(self, now: float, wall: float) -> None:
+        """Follow a clock that was put right."""
+        self._wall_offset = wall - now
+
+    def inside(self) -> dict[str, float]:
+        """Return what it goes by, for gauges and /decisions."""
+        return {
+            "exact": self.limit,
+            "elasticity": self._elasticity.value,
+            "elasticity_error": self._elasticity.error,
+            "pairs": float(self._elasticity.pairs),
+            "blame": self._blame.value,
+            "failing": self._traffic.failing,
+            "acquitted": self.base_rate,
+            "contention": self._traffic.contention(),
+            "ceiling": self._ceiling.top,
+            "pace": self._pace.rate or math.inf,
+        }
+
+    def __repr__(self) -> str:
+        return f"<AdaptiveLimit {self.limit:.2f}, {self.inflight} in flight>"
+
+    # time
+
+    def _settle(self, now: float) -> None:
+        inflight = self._slots.inflight
+        passed_s = self._slots.settle(now)
+        half = self._half
+        if half is not None and passed_s > 0.0:
+            half.stay(now, passed_s, inflight)
+
+    def _tick(self, now: float) -> None:
+        wall = now + self._wall_offset
+        number = self._schedule.half_at(wall)
+        if number != self._number:
+            self._turn(now, number)
+        until_end_s = self._schedule.end_of(self._number) - wall
+        self._next_tick = now + max(0.001, min(_TICK_S, until_end_s))
+        if self._is_gated:
+            return
+        if self._ramp is not None:
+            self._climb(now, wall, self._ramp)
+        else:
+            limit = self._ceiling.recovery(now, self.limit)
+            if limit != self.limit:
+                self._move(limit)
+        if self._pace.rate:
+            self._say(now, self._pace.grow(now))
+
+    def _climb(self, now: float, wall: float, ramp: Ramp) -> None:
+        verdict = ramp.verdict(now, wall)
+        self._traffic.floor_s = ramp.floor_s
+        if not verdict:
+            return
+        if verdict == "up":
+            if self._is_blocked:
+                self._is_blocked = False
+                self._move(min(max(HIGHEST, self.limit), self.limit * STEP))
+            return
+        self._ramp = None
+        self._traffic.forget_block()
+        if self._is_blocked:
+            self._move(self.limit * BACK)
+        self._say(now, f"the way up ends at {self.limit:.2f} in flight: {verdict}")
+
+    def _turn(self, now: float, number: int) -> None:
+        """One half ends and the next begins."""
+        ended, before = self._half, self._number
+        self._number = number
+        self._half = None
+        if self._ramp is None:
+            self._traffic.note_block(now)
+        if number & 1:
+            self._first = ended if before == number - 1 else None
+        else:
+            first = self._first
+            self._first = None
+            if ended is not None and first is not None and before == number - 1:
+                self._take_pair(now, first, ended)
+            self._follow_demand()
+            self._choose_pairs(now)
+            latency_s = self._traffic.latency_s
+            if latency_s and self._schedule.adopt(latency_s):
+                self._number = self._schedule.half_at(now + self._wall_offset)
+                self._set_phase(0)
+                return
+        is_running = self._ramp is None and not self._is_gated
+        self._set_phase(self._schedule.phase_of(number) if is_running else 0)
+        if self._phase:
+            settling_s = min(self._schedule.period_s / 2.0, 1.5 * self._traffic.latency_s)
+            self._half = Half(self._phase, self.limit, now + settling_s)
+
+    def _follow_demand(self) -> None:
+        """Bring a limit that nobody reached down to what was in flight, where there is contention: it must bind to learn."""
+        peak = float(self._peak)
+        self._peak = self._slots.inflight
+        is_harmless = self._traffic.contention() < FREE and (
+            self._blame.value < 0.3 or self._traffic.failing - self.base_rate < 0.03
+        )
+        if self._ramp is None and not self._was_reached and 0.0 < peak < self.limit and not is_harmless:
+            self._move(peak)
+        self._was_reached = False
+
+    def _choose_pairs(self, now: float) -> None:
+        """Experiment in every pair where answers are few or news is expected, in some where all is calm."""
+        is_low_rate = self._is_low_rate = self._traffic.ok_per_s(now) < LOW_RATE
+        latency_s = self._traffic.latency_s
+        if not self._usual_s:
+            self._usual_s = latency_s
+        elif not 0.7 < latency_s / self._usual_s < 1.35:
+            self._alert_until = now + 30.0
+            self._usual_s = latency_s
+        self._usual_s += 0.1 * (latency_s - self._usual_s)
+        self._schedule.duty = 1 if is_low_rate or now < self._alert_until else CALM_DUTY
+        self._elasticity.remember(long=is_low_rate)
+
+    # decisions
+
+    def _prior(self) -> float:
+        """What is believed of the elasticity without evidence: no contention, no harm."""
+        least = -0.3 if self._is_low_rate and self.limit > 0.5 else 0.3
+        return max(least, 0.8 - 2.5 * math.log(max(self._traffic.contention(), 1.0)))
+
+    def _take_pair(self, now: float, first: Half, second: Half) -> None:
+        high, low = (first, second) if first.phase > 0 else (second, first)
+        elasticity = self._elasticity
+        if not elasticity.take(high, low, self.base_rate):
+            return
+        self._blame.take(high, low)
+        elasticity.estimate(self._prior())
+        self._acquit(now)
+        contention = self._traffic.contention()
+        unit = math.sqrt(self.limit)
+        step = self._step(elasticity.value - NEUTRAL, elasticity.error, unit, contention)
+        doubted = elasticity.doubt * min(1.0, max(0.0, contention - 1.0) / 0.5)
+        step += PRESSURE * min(4, self._schedule.duty) / 3.0 * unit * (1.0 - doubted)
+        excess = (self._traffic.failing - self.base_rate - TOLERANCE) * self._blame.value
+        if excess > 0.0:
+            step -= EXCESS * max(0.0, self.limit - SPARED) * min(0.15, excess)
+        step += self._levelling(unit, contention)
+        self._apply(now, step)
+
+    def _levelling(self, unit: float, contention: float) -> float:
+        """Return the pull towards the middle where pods are in each other's way: small ones up, large ones down.
+
+        It is scaled by sqrt(limit) against the limit, so it balances at 2.9 in flight; the other terms move the fleet's sum.
+        """
+        if contention <= FREE:
+            return 0.0
+        pull = unit - self.limit / LEVEL_AT
+        if pull > 0.0 and self._traffic.failing - self.base_rate > 0.06:
+            return 0.0
+        weight = max(0.0, min(1.0, 1.0 - (self._elasticity.value - NEUTRAL - 0.1) / 0.3))
+        return LEVEL * weight * min(1.0, (contention - FREE) / 0.35) * pull
+
+    def _step(self, z: float, error: float, unit: float, contention: float) -> float:
+        """Return what the elasticity alone asks for, in attempts in flight."""
+        self._streak = min(4, self._streak + 1) if z > 0.1 else 0
+        if z > WANTS:
+            self._wants_more = True
+        if z > 0.25 + error:
+            return GROW * (1.0 + self._streak) * z * unit
+        if z > 0.5 * error and contention < 1.15:
+            return GROW * (z - 0.5 * error) * unit
+        if z < -0.5 * error:
+            is_clear = z < -0.3 and z < -2.0 * error
+            return -self.limit * min(0.25, (3.0 if is_clear else 1.0) * SHRINK * -z)
+        return 0.0
+
+    def _apply(self, now: float, step: float) -> None:
+        limit = self.limit
+        wanted = limit + step
+        if step > 0.0:
+            if not self._is_blocked or self._pace.rate:
+                return
+            wanted = min(wanted, max(limit, self._ceiling.cap(now)))
+        self._is_blocked = False
+        wanted = min(max(wanted, self._lowest), self._highest)
+        if abs(wanted - limit) > 0.12 * limit or self._wants_more:
+            self._alert_until = now + 20.0
+        self._wants_more = False
+        if wanted != limit:
+            self._elasticity.note_move(wanted / limit)
+            self._move(wanted)
+            self._say_moved(now, limit)
+
+    def _acquit(self, now: float) -> None:
+        """Take failures that do not answer to the load off the account, and put them back when they begin to."""
+        blame, failing, base = self._blame, self._traffic.failing, self.base_rate
+        if failing < base:
+            self.base_rate += 0.3 * (failing - base)
+        elif failing < 0.5 and blame.is_disproved(failing) and self._may_acquit(now):
+            if failing > base + 0.03:
+                words = f"{failing:.1%} of the attempts fail whatever the load ({blame.describe()})"
+                self._say(now, f"{words}: not held against it")
+            self.base_rate += 0.5 * (failing - base)
+        elif blame.value > 0.9:
+            self.base_rate *= 0.7
+        if failing - self.base_rate > 0.03 and blame.value < 0.9:
+            self._alert_until = max(self._alert_until, now + 15.0)
+
+    def _may_acquit(self, now: float) -> bool:
+        """Whether silence of the arms means anything."""
+        return not (
+            self._blame.is_clustered
+            or self._pace.rate
+            or now - self._gated_at < 60.0
+            or self._traffic.contention() > 1.3
+        )
+
+    def _borne(self, now: float) -> float:
+        """Return the share of failures that is no reason to cut."""
+        base, failing = self.base_rate, self._traffic.failing
+        if failing > base and self._may_acquit(now):
+            base += (failing - base) * (1.0 - self._blame.value)
+        return base
+
+    def _cut(self, now: float) -> None:
+        limit = self.limit
+        traffic = self._traffic
+        share_failed = traffic.failed_share(now)
+        least = self._ceiling.cut(now, limit, share_failed, self._lowest, traffic.latency_s)
+        if share_failed < 0.2:
+            least = max(least, min(SPARED_CUT, limit))
+        self._move(max(least, CUT * min(limit, self._peak + 0.5)))
+        self._peak = self.inflight
+        self._elasticity.fade(0.3)
+        if self._half is not None:
+            self._half.is_clean = False
+        if self._ramp is not None:
+            self._ramp = None
+            traffic.forget_block()
+        self._pace.cut(now, traffic.ok_per_s(now))
+        self._say(
+            now,
+            f"cut from {limit:.2f} to {self.limit:.2f} in flight: {share_failed:.0%} of the attempts failed",
+        )
+
+    def _move(self, limit: float) -> None:
+        self.limit = min(max(limit, self._lowest), self._highest)
+        self._slots.set_limit(self.limit * (1.0 + EPS * self._phase))
+
+    def _set_phase(self, phase: int) -> None:
+        self._phase = phase
+        self._slots.set_limit(self.limit * (1.0 + EPS * phase))
+
+    def _say_moved(self, now: float, before: float) -> None:
+        if abs(self.limit - before) > 0.05 * before:
+            elasticity = self._elasticity
+            self._say(
+                now,
+                f"{before:.2f} to {self.limit:.2f} in flight: 1 % more load moves goodput by "
+                f"{elasticity.value:.2f} ± {elasticity.error:.2f} %, {self._traffic.failing:.1%} fail",
+            )
+
+    def _say(self, now: float, text: str) -> None:
+        if text:
+            self.notes.append((now, text))

@@ -1,0 +1,190 @@
+"""The experiment that tells what load does: every pod of the fleet raises and lowers its limit at the same instants.
+
+One pod of eight moves the upstream's load by an eighth, so alone it cannot see what load does; and a pod that raises only its
+own limit sees its own goodput rise whatever happens, for it takes the others' share. When all pods move together, at instants
+that follow from the wall clock alone, each sees the answer of the whole fleet's load without a word between them.
+
+Time is cut into halves of ``period_s``, two make a pair. In an active pair one half runs at L (1 + EPS) and the other at
+L (1 - EPS); which comes first is the same coin on every pod: a hash of the pair's number and the upstream's name.
+
+The answer is the elasticity of goodput: by how many per cent it moves when the load moves by one.
+
+    d    = (S_hi - S_lo) - (E_hi - E_lo)         S: successes, E: failures in excess of the base rate
+    r    = ln(L_hi / L_lo)                       about 0.28
+    A, B = sums of d and mean(S) r over pairs, older ones fading
+    eta  = (1 - w) A / B + w prior               w: share of what is known beforehand, by the variances
+
+1 means more load is more goodput; 0 that it is at its best; below, that less would be more. Worked example: 40 successes in the
+high half and 30 in the low one, none failed: d = 10, mean(S) r = 35 * 0.28 = 9.8, so this pair alone says eta = 1.02.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+from zlib import crc32
+
+EPS: Final = 0.14
+PERIOD_S: Final = 2.0
+_PRIOR_VARIANCE: Final = 0.25
+_MAX_IMBALANCE: Final = 0.12
+
+
+class Schedule:
+    """Which half of which pair it is. Pods agree as far as their wall clocks do; ``wall`` is Unix seconds."""
+
+    def __init__(self, salt: bytes) -> None:
+        self._salt = salt
+        self.period_s = PERIOD_S
+        self.duty = 1
+
+    def half_at(self, wall: float) -> int:
+        """Return the number of the half that ``wall`` is in."""
+        return int(wall // self.period_s)
+
+    def end_of(self, half: int) -> float:
+        """Return the wall time at which a half ends."""
+        return (half + 1) * self.period_s
+
+    def phase_of(self, half: int) -> int:
+        """Return 1, -1 or 0: high, low, or no experiment in this half."""
+        pair = half >> 1
+        if pair % self.duty:
+            return 0
+        sign = 1 if crc32(b"%d/%b" % (pair, self._salt)) & 1 else -1
+        return sign if half & 1 == 0 else -sign
+
+    def adopt(self, latency_s: float) -> bool:
+        """Take a period that suits the latency: 2, 4, 8 s…, about three times as long, with hysteresis; whether it changed.
+
+        The periods are multiples of one another, so that pods which differ still move together for part of the time.
+        """
+        period_s = self.period_s
+        while latency_s * 3.0 > period_s * 1.25 and period_s < 64.0:
+            period_s *= 2.0
+        while period_s > PERIOD_S and latency_s * 3.0 < period_s / 2.0 / 1.25:
+            period_s /= 2.0
+        changed = period_s != self.period_s
+        self.period_s = period_s
+        return changed
+
+
+class Half:
+    """What was seen in one half of a pair. ``since`` and ``until`` are monotonic seconds."""
+
+    def __init__(self, phase: int, limit: float, since: float) -> None:
+        self.phase = phase
+        self.limit = limit
+        self.since = since
+        self.successes = 0
+        self.failures = 0
+        self.was_binding = False
+        self.is_clean = True
+        self._held_s = 0.0
+        self._took_s = 0.0
+        self._failed_s = 0.0
+        self._spanned_s = 0.0
+
+    @property
+    def load(self) -> float:
+        """Mean attempts in flight."""
+        return self._held_s / self._spanned_s if self._spanned_s else 0.0
+
+    def stay(self, now: float, dt: float, inflight: int) -> None:
+        """``inflight`` attempts were under way for the ``dt`` seconds up to ``now``."""
+        if now - dt >= self.since:
+            self._held_s += dt * inflight
+            self._spanned_s += dt
+
+    def note(self, now: float, succeeded: bool, took_s: float) -> None:
+        """Count an outcome, unless the change of load is too fresh to have reached it."""
+        if now >= self.since:
+            if succeeded:
+                self.successes += 1
+                self._took_s += took_s
+            else:
+                self.failures += 1
+                self._failed_s += took_s
+
+    @property
+    def carried(self) -> float:
+        """Successes; by Little's law where nearly all succeed, for counting a handful is coarser than timing it."""
+        n = self.successes
+        if n and self.failures <= 0.1 * n and self._took_s > 0.0:
+            return max(0.0, self._held_s - self._failed_s) * n / self._took_s
+        return float(n)
+
+
+class Elasticity:
+    """The evidence of the pairs, and what it says."""
+
+    def __init__(self) -> None:
+        self._a = 0.0
+        self._b = 0.0
+        self._v = 0.0
+        self._spread = 0.5
+        self.pairs = 0
+        self.fading = 0.75
+        self.stale = 0.12
+        self.value = 0.35
+        self.error = 0.5
+        self.doubt = 1.0
+
+    def take(self, high: Half, low: Half, base_rate: float) -> bool:
+        """Add a pair; False when it cannot be used: unbalanced, empty, not at the limit, or disturbed."""
+        if not (high.is_clean and low.is_clean and low.was_binding):
+            return False
+        if abs(math.log(high.limit / low.limit)) > _MAX_IMBALANCE:
+            return False
+        mean_s = (high.carried + low.carried) / 2.0
+        if mean_s < 1.0:
+            return False
+        if not high.load or not low.load:
+            return False
+        r = math.log(high.load / low.load)
+        if r < 0.08:
+            return False
+        excess_high = high.failures - base_rate * (high.failures + high.successes)
+        excess_low = low.failures - base_rate * (low.failures + low.successes)
+        if not low.successes or not high.successes:
+            return False
+        d = (high.carried - low.carried) - (excess_high - excess_low)
+        x = d / (mean_s * r)
+        if self.pairs:
+            deviation = x - self.value
+            self._spread = max(0.02, 0.85 * self._spread + 0.15 * deviation * deviation)
+        else:
+            # Counts of n spread by about sqrt(n) / 2 at the least where calls take turns at a limit.
+            self._spread = max(0.1, 0.5 / (mean_s * r * r))
+        self.pairs += 1
+        fading = self.fading
+        self._a = fading * self._a + d
+        self._b = fading * self._b + mean_s * r
+        self._v = fading * fading * self._v + (mean_s * r) * (mean_s * r)
+        return True
+
+    def estimate(self, prior: float) -> None:
+        """Set ``value`` and ``error`` from the evidence and what is believed without it."""
+        if self._b <= 0.0:
+            self.value = prior
+            self.error = math.sqrt(_PRIOR_VARIANCE)
+            return
+        variance = self._spread * self._v / (self._b * self._b)
+        weight = self.doubt = variance / (variance + _PRIOR_VARIANCE)
+        self.value = (1.0 - weight) * self._a / self._b + weight * prior
+        self.error = math.sqrt(_PRIOR_VARIANCE * variance / (variance + _PRIOR_VARIANCE))
+
+    def remember(self, *, long: bool) -> None:
+        """Keep evidence for about 4 pairs, or for 20 where answers are few."""
+        self.fading = 0.95 if long else 0.75
+        self.stale = 0.3 if long else 0.12
+
+    def fade(self, factor: float) -> None:
+        """Trust what was seen so far less: the limit has moved."""
+        self._a *= factor
+        self._b *= factor
+        self._v *= factor * factor
+
+    def note_move(self, ratio: float) -> None:
+        """Fade by how far the limit moved: evidence was gathered at another one."""
+        self.fade(math.exp(-abs(math.log(ratio)) / self.stale))

@@ -1,0 +1,170 @@
+"""A concurrency limit behind an outage gate: while the gate is closed it alone says who may start, one at a time.
+
+The gate itself is judge's (``judge/outage``); here is what the limiter needs of it. Open and past its slow start it costs a
+plain limit nothing before an attempt: ``is_plain`` is true then, and changes only in ``on_outcome`` and ``next_start_s``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from proxy.admit.limit import UNLIMITED, Limit, Verdict
+from proxy.base.outcomes import PROBE, AttemptOutcome
+
+_PEAK_S: Final = 10.0
+"""The recent peak in flight is that of the last one to two of these."""
+
+
+class Gate(Protocol):
+    """What judge/outage's OutageGate is. Times are monotonic seconds."""
+
+    def next_start_s(self, now: float) -> float:
+        """Return how long until a probe may start, infinity while one is out."""
+
+    def most(self, now: float) -> float:
+        """Return how many may be in flight in the slow start."""
+
+    def next_more_s(self, now: float) -> float:
+        """Return how long until that is one more."""
+
+    def on_start(self, now: float) -> None:
+        """The probe starts."""
+
+    def on_outcome(
+        self, now: float, started_at: float, succeeded: bool, limit: float, outcome: AttemptOutcome
+    ) -> str:
+        """Learn from an attempt; "closed" or "opened" when that is what it now is."""
+
+    def on_ignored(self, now: float) -> None:
+        """The probe told nothing."""
+
+
+class GatedLimit:
+    """``inner`` behind ``gate``; behind no gate it is as it is. A limit that learns is told when the gate closes and opens,
+    where it has ``on_gate_closed`` and ``on_gate_opened`` (now)."""
+
+    def __init__(self, limit: Limit, gate: Gate | None) -> None:
+        self.gate = gate
+        self.is_closed = False
+        self.closed_at = 0.0
+        self._is_slow = False
+        self._closed_s = 0.0
+        self._peak = 0
+        self._peak_before = 0
+        self._peak_until = 0.0
+        self._put(limit)
+
+    def wrap(self, limit: Limit, now: float, inflight: int) -> None:
+        """Put another limit behind the gate; it is told of those under way, whose ends it will hear, and of the gate."""
+        self._put(limit)
+        if not limit.is_plain:
+            for _ in range(inflight):
+                limit.on_start(now)
+        if self.is_closed and self._on_closed is not None:
+            self._on_closed(now)
+
+    def _put(self, limit: Limit) -> None:
+        self.inner = limit
+        self.value = limit.value
+        self.is_plain = limit.is_plain and not self.is_closed and not self._is_slow
+        self._on_closed: Callable[[float], None] | None = getattr(limit, "on_gate_closed", None)
+        self._on_opened: Callable[[float], None] | None = getattr(limit, "on_gate_opened", None)
+
+    def next_start_s(self, now: float) -> float:
+        """Bring ``value`` up to date; 0.0 when an attempt may start now, slots permitting, else when to ask again."""
+        inner = self.inner
+        pause_s = inner.next_start_s(now)
+        self.value = inner.value
+        gate = self.gate
+        if gate is None:
+            return pause_s
+        if self.is_closed:
+            if not inner.is_plain:
+                self.value = UNLIMITED  # one that learns was cut by what is out still, and would keep the probe waiting
+            return gate.next_start_s(now)
+        if self._is_slow:
+            most = gate.most(now)
+            if most < self.value:
+                self.value = int(most)
+            else:
+                self._is_slow = False
+                self.is_plain = inner.is_plain
+        return pause_s
+
+    def next_change_s(self, now: float) -> float:
+        """Return when ``value`` may change by time alone; infinity when only outcomes change it."""
+        if self.is_closed:
+            return math.inf
+        change_s = self.inner.next_change_s(now)
+        gate = self.gate
+        if gate is not None and self._is_slow:
+            return min(change_s, gate.next_more_s(now))
+        return change_s
+
+    def on_start(self, now: float) -> None:
+        """An attempt starts; the probe while the gate is closed."""
+        if not self.inner.is_plain:
+            self.inner.on_start(now)
+        gate = self.gate
+        if gate is not None and self.is_closed:
+            gate.on_start(now)
+
+    def on_blocked(self, now: float) -> None:
+        """Somebody waits; the limit behind is told only where it is because of that one."""
+        if not self.is_closed and not self._is_slow:
+            self.inner.on_blocked(now)
+
+    def on_outcome(self, outcome: AttemptOutcome, verdict: Verdict) -> None:
+        """Learn from one finished attempt."""
+        self.inner.on_outcome(outcome, verdict)
+        gate = self.gate
+        if gate is None:
+            return
+        now = outcome.ended_at
+        if verdict is Verdict.IGNORE:
+            if outcome.kind == PROBE:
+                gate.on_ignored(now)
+            return
+        if outcome.inflight > self._peak or now >= self._peak_until:
+            self._note_peak(outcome.inflight, now)
+        limit = float(min(self.inner.value, max(self._peak, self._peak_before)))
+        change = gate.on_outcome(now, outcome.started_at, verdict is Verdict.SUCCESS, limit, outcome)
+        if change:
+            self._turn(change == "closed", now)
+
+    def closed_s(self, now: float) -> float:
+        """Return how long the gate has been closed in all, in seconds: the difference of two is how much of a wait was that."""
+        return self._closed_s + now - self.closed_at if self.is_closed else self._closed_s
+
+    def next_probe_s(self, now: float) -> float:
+        """Return how long until somebody may probe, as far as can be told; 0.0 while the gate is open or when it is due."""
+        gate = self.gate
+        if gate is None or not self.is_closed:
+            return 0.0
+        pause_s = gate.next_start_s(now)
+        return 1.0 if pause_s == math.inf else pause_s
+
+    def _note_peak(self, inflight: int, now: float) -> None:
+        if now >= self._peak_until:
+            is_recent = now < self._peak_until + _PEAK_S
+            self._peak_before = self._peak if is_recent else 0
+            self._peak = 0
+            self._peak_until = now + _PEAK_S
+        self._peak = max(self._peak, inflight)
+
+    def _turn(self, is_closed: bool, now: float) -> None:
+        if is_closed:
+            self.closed_at = now
+        else:
+            self._closed_s = self.closed_s(now)
+        self.is_closed = is_closed
+        self._is_slow = not is_closed
+        self.is_plain = False
+        told = self._on_closed if is_closed else self._on_opened
+        if told is not None:
+            told(now)
+
+    def __repr__(self) -> str:
+        return f"<GatedLimit {self.inner!r} behind {self.gate!r}>"

@@ -1,0 +1,126 @@
+"""A rate learned from an upstream that stops altogether and comes back, again and again: that is what a quota does.
+
+A limit on what is in flight turns a quota of 1000 in 10 s into a burst and a stop. What was carried from one opening of the gate
+to the next is the quota's share of this pod, so the pace is that over the time in between. Whether it is a quota shows in the
+count: two stretches in a row that carried about as much. An outage ends a stretch of any length.
+
+    pace = 0.98 * carried / seconds between openings          when stretches agree within a factor of 2.5, or
+                                                            the pace is over a tenth of the best 15 s
+    later: pace = start * (1 + 0.02 * (t / scale)^2)          scale: the stretch, at least 20 s
+
+It goes when it has tripled without an objection, or when it was twice no help. Worked example: 120 calls of a pod went through in
+the 60 s between two openings, and 131 in those before: 1.96/s; a minute later 2.0/s.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+_SAFE: Final = 0.98
+_AFTER_CUT: Final = 0.96
+_AGREE: Final = math.log(2.5)
+_SHORTEST_S: Final = 3.0
+_LONGEST_S: Final = 300.0
+_BURST_S: Final = 0.15
+_WINDOW_S: Final = 15.0
+_BEST_FADES: Final = 0.98
+_LEAST_SHARE: Final = 0.1
+
+
+class Pace:
+    """The learned rate, in attempts a second; 0.0 is none."""
+
+    def __init__(self) -> None:
+        self.rate = 0.0
+        self._start_rate = 0.0
+        self._since = 0.0
+        self._scale_s = 20.0
+        self._next_at = 0.0
+        self._opened_at = -1.0
+        self._carried = 0
+        self._carried_before = 0
+        self._stretch_before_s = 0.0
+        self._best = 0.0
+        self._in_window = 0
+        self._window_end = 0.0
+        self._misses = 0
+        self._barred_until = -math.inf
+        self._barred_s = 300.0
+
+    def wait_s(self, now: float) -> float:
+        """Return how long until the next attempt may start."""
+        return self._next_at - now if self.rate and now < self._next_at else 0.0
+
+    def on_start(self, now: float) -> None:
+        """An attempt starts."""
+        if self.rate:
+            self._next_at = max(self._next_at, now - _BURST_S) + 1.0 / self.rate
+
+    def on_success(self, now: float) -> None:
+        """One was carried."""
+        self._carried += 1
+        if self._opened_at < 0.0:
+            self._opened_at = now
+        if now >= self._window_end:
+            self._best = max(self._best * _BEST_FADES, self._in_window / _WINDOW_S)
+            self._in_window = 0
+            self._window_end = now + _WINDOW_S
+        self._in_window += 1
+
+    def grow(self, now: float) -> str:
+        """Raise the rate with time; return what there is to say."""
+        if not self.rate:
+            return ""
+        age = (now - self._since) / self._scale_s
+        self.rate = self._start_rate * (1.0 + 0.02 * age * age)
+        if self.rate <= 3.0 * self._start_rate:
+            return ""
+        self.rate = 0.0
+        return "pacing ends: the rate tripled without an objection"
+
+    def cut(self, now: float, ok_per_s: float) -> None:
+        """Failures say it is too much: go back to what succeeded."""
+        if self.rate:
+            self._set(now, _AFTER_CUT * ok_per_s)
+
+    def on_open(self, now: float) -> str:
+        """The gate opens again: learn from the stretch that ended; return what there is to say."""
+        stretch_s = now - self._opened_at
+        if self._opened_at >= 0.0 and stretch_s <= _SHORTEST_S:
+            return ""  # it had not opened for good
+        carried, before, before_s = self._carried, self._carried_before, self._stretch_before_s
+        self._opened_at = self._since = now
+        self._carried_before, self._stretch_before_s = carried, stretch_s
+        self._carried = 0
+        if not before_s or max(stretch_s, before_s) > _LONGEST_S or now < self._barred_until:
+            return ""
+        rate = (carried + before) / (stretch_s + before_s)
+        if carried + before < 6 or not (self.rate or self._is_quota(carried, before, rate)):
+            return ""
+        if self.rate and rate < 0.8 * self._start_rate:
+            self._misses += 1
+            if self._misses >= 2:
+                return self._give_up(now)
+        self._set(now, _SAFE * rate)
+        self._scale_s = max(20.0, stretch_s)
+        return (
+            f"pace {self.rate:.2f}/s: {before} and {carried} attempts went well in the {before_s:.0f} and "
+            f"{stretch_s:.0f} s before the upstream opened again"
+        )
+
+    def _is_quota(self, carried: int, before: int, rate: float) -> bool:
+        """Whether the stretch looks like a quota's: as much as before, or no small part of what was carried at best."""
+        agrees = before > 0 and abs(math.log(carried / before)) < _AGREE
+        return agrees or rate > _LEAST_SHARE * self._best
+
+    def _give_up(self, now: float) -> str:
+        self._misses = 0
+        self.rate = 0.0
+        self._barred_until = now + self._barred_s
+        self._barred_s *= 2.0
+        return "pacing ends: it was no help, so it is not the volume that fails"
+
+    def _set(self, now: float, rate: float) -> None:
+        self.rate = self._start_rate = max(rate, 0.05)
+        self._since = now

@@ -1,0 +1,1 @@
+"""The adaptive limit in virtual time: eight pods against the lab's own upstream models."""

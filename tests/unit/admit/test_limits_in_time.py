@@ -1,0 +1,397 @@
+"""Limits that depend on time: asked before each start, told of each and of its end, and asked again by one timer."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from proxy.admit.bucket import TokenBucket
+from proxy.admit.limit import FixedLimit, Verdict
+from proxy.admit.limiter import Limiter
+from proxy.admit.queue import Priority
+from proxy.admit.waiter import Denied, Waiter
+from proxy.base.deadlines import Deadlines
+from proxy.base.outcomes import AttemptOutcome
+from tests.fakes.loop import run, soon, until
+
+FAR = float("inf")
+
+
+class TimedLimit:
+    """``value_at`` tells the limit at a time, and when to look again; between two starts lie ``pace_s``."""
+
+    is_plain = False
+
+    def __init__(
+        self,
+        value_at: Callable[[float], tuple[int, float]] = lambda _: (1000, math.inf),
+        *,
+        pace_s: float = 0.0,
+    ) -> None:
+        self._value_at = value_at
+        self._pace_s = pace_s
+        self._next_start = 0.0
+        self.value = 0
+        self.starts: list[float] = []
+        self.ends: list[Verdict] = []
+        self.blocked = 0
+        self.asked = 0
+
+    @property
+    def under_way(self) -> int:
+        return len(self.starts) - len(self.ends)
+
+    def next_start_s(self, now: float) -> float:
+        self.asked += 1
+        self.value = self._value_at(now)[0]
+        return self._next_start - now
+
+    def next_change_s(self, now: float) -> float:
+        return self._value_at(now)[1]
+
+    def on_start(self, now: float) -> None:
+        self.starts.append(now)
+        self._next_start = now + self._pace_s
+
+    def on_blocked(self, now: float) -> None:
+        self.blocked += 1
+
+    def on_outcome(self, outcome: AttemptOutcome, verdict: Verdict) -> None:
+        self.ends.append(verdict)
+
+
+class Timers:
+    """The loop, as far as a limiter needs it; remembers its timers."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.create_future = self._loop.create_future
+        self.create_task = self._loop.create_task
+        self.running: set[int] = set()
+        self.set = 0
+
+    def call_later(self, delay_s: float, call: Callable[[], None]) -> Any:
+        self.set += 1
+        number = self.set
+        self.running.add(number)
+
+        def fire() -> None:
+            self.running.discard(number)
+            call()
+
+        handle = self._loop.call_later(delay_s, fire)
+        running = self.running
+
+        class Handle:
+            def cancel(self) -> None:
+                running.discard(number)
+                handle.cancel()
+
+        return Handle()
+
+
+@asynccontextmanager
+async def limiter(limit: TimedLimit | FixedLimit, **over: Any) -> AsyncIterator[tuple[Limiter, Timers]]:
+    """At its end nobody waits, no slot is out, no timer runs, and every start had one end."""
+    timers = Timers()
+    deadlines = Deadlines(asyncio.get_running_loop(), time.monotonic)
+    gate = Limiter(timers, deadlines, monotonic=time.monotonic, limit=limit, **over)
+    try:
+        yield gate, timers
+        assert (gate.inflight, gate.waiting, len(timers.running)) == (0, 0, 0)
+        if isinstance(gate.limit, TimedLimit):
+            assert gate.limit.under_way == 0
+    finally:
+        gate.close()
+        deadlines.close()
+
+
+def give_back(gate: Limiter, verdict: Verdict = Verdict.SUCCESS) -> None:
+    gate.leave(AttemptOutcome("default", "first", time.monotonic(), 1), verdict, 0.0)
+
+
+async def queued(gate: Limiter, count: int, deadline: float = FAR) -> list[asyncio.Task[Denied | None]]:
+    tasks = []
+    for _ in range(count):
+        before = gate.waiting
+        tasks.append(asyncio.ensure_future(gate.enter(Waiter(deadline))))
+        await until(lambda n=before: gate.waiting == n + 1, "it waits")
+    return tasks
+
+
+def test_no_two_starts_lie_closer_than_the_pace() -> None:
+    """Whether they wait or come when nobody does; and they are not much later than it either."""
+
+    async def trace() -> None:
+        limit = TimedLimit(pace_s=0.02)
+        async with limiter(limit) as (gate, timers):
+            began = time.monotonic()
+            assert gate.try_enter()
+            assert not gate.try_enter()
+            waiters = await queued(gate, 9)
+            for waiter in waiters:
+                assert await soon(waiter) is None
+                assert len(timers.running) <= 1
+                assert not gate.try_enter(), "nobody comes between"
+            assert len(limit.starts) == 10
+            assert min(late - early for early, late in pairwise(limit.starts)) >= 0.02
+            assert time.monotonic() - began < 9 * 0.02 + 0.3
+            await asyncio.sleep(0.025)
+            assert gate.try_enter()
+            for _ in range(11):
+                give_back(gate)
+
+    run(trace())
+
+
+def test_a_limit_that_rises_with_time_lets_a_waiter_in_without_any_attempts_end() -> None:
+    async def trace() -> None:
+        opens = time.monotonic() + 0.06
+        limit = TimedLimit(lambda now: (0, opens - now) if now < opens else (1, math.inf))
+        async with limiter(limit) as (gate, timers):
+            assert not gate.try_enter()
+            first, second = await queued(gate, 2)
+            assert len(timers.running) == 1
+            assert await soon(first) is None
+            assert time.monotonic() >= opens
+            assert gate.waiting == 1
+            assert timers.running == set(), "only the first one's end can let the second in"
+            give_back(gate)
+            assert await soon(second) is None
+            give_back(gate)
+
+    run(trace())
+
+
+def test_an_attempts_end_lets_a_waiter_in_before_the_timer_does() -> None:
+    async def trace() -> None:
+        limit = TimedLimit(lambda _: (1, 30.0))
+        async with limiter(limit) as (gate, timers):
+            assert gate.try_enter()
+            (waiter,) = await queued(gate, 1)
+            assert len(timers.running) == 1
+            give_back(gate)
+            assert await soon(waiter) is None
+            assert timers.running == set()
+            give_back(gate)
+
+    run(trace())
+
+
+def test_a_change_that_comes_sooner_moves_the_timer() -> None:
+    """One timer at any time; it is set anew only when it would come too late."""
+
+    async def trace() -> None:
+        opens = [time.monotonic() + 30.0]
+        limit = TimedLimit(lambda now: (1, opens[0] - now) if now < opens[0] else (2, math.inf))
+        async with limiter(limit) as (gate, timers):
+            assert gate.try_enter()
+            waiters = await queued(gate, 3)
+            assert timers.set == 1
+            opens[0] = time.monotonic() + 0.03
+            waiters += await queued(gate, 1)
+            assert (timers.set, len(timers.running)) == (2, 1)
+            assert await soon(waiters[0]) is None
+            for waiter in waiters[1:]:
+                give_back(gate)
+                assert await soon(waiter) is None
+            give_back(gate)
+            give_back(gate)
+
+    run(trace())
+
+
+def test_a_timer_that_comes_early_asks_again() -> None:
+    async def trace() -> None:
+        opens = [time.monotonic() + 0.01]
+        limit = TimedLimit(lambda now: (0, opens[0] - now) if now < opens[0] else (1, math.inf))
+        async with limiter(limit) as (gate, timers):
+            (waiter,) = await queued(gate, 1)
+            opens[0] += 0.05
+            assert await soon(waiter) is None
+            assert time.monotonic() >= opens[0]
+            assert timers.set == 2
+            give_back(gate)
+
+    run(trace())
+
+
+@pytest.mark.parametrize("end", ["cancel", "deadline", "close"])
+def test_the_timer_ends_with_the_queue(end: str) -> None:
+    async def trace() -> None:
+        limit = TimedLimit(lambda _: (0, 0.02))
+        async with limiter(limit) as (gate, timers):
+            deadline = time.monotonic() + 0.06 if end == "deadline" else FAR
+            waiters = await queued(gate, 3, deadline)
+            assert len(timers.running) == 1
+            if end == "close":
+                gate.close()
+                assert timers.running == set()
+                assert [await soon(waiter) for waiter in waiters] == [Denied.CLOSED] * 3
+            elif end == "cancel":
+                for waiter in waiters:
+                    assert len(timers.running) == 1
+                    waiter.cancel()
+                    await asyncio.wait([waiter])
+            else:
+                assert [await soon(waiter) for waiter in waiters] == [Denied.TIMED_OUT] * 3
+            assert (gate.waiting, timers.running) == (0, set())
+            asked = limit.asked
+            await asyncio.sleep(0.05)
+            assert limit.asked == asked
+
+    run(trace())
+
+
+def test_the_timer_ends_when_the_last_waiter_was_cancelled_and_has_not_run_yet() -> None:
+    async def trace() -> None:
+        limit = TimedLimit(lambda _: (1, 30.0))
+        async with limiter(limit) as (gate, timers):
+            assert gate.try_enter()
+            (waiter,) = await queued(gate, 1)
+            waiter.cancel()
+            give_back(gate)
+            assert timers.running == set()
+            await asyncio.wait([waiter])
+            assert gate.inflight == 0
+
+    run(trace())
+
+
+def test_every_start_has_one_end_also_when_its_caller_left_in_the_step_of_its_grant() -> None:
+    async def trace() -> None:
+        limit = TimedLimit(lambda _: (1, math.inf))
+        async with limiter(limit) as (gate, _):
+            assert gate.try_enter()
+            first, second = await queued(gate, 2)
+            give_back(gate)
+            first.cancel()
+            assert await soon(second) is None
+            assert limit.ends == [Verdict.SUCCESS, Verdict.IGNORE]
+            gate.leave(None, Verdict.SUCCESS, 0.0)
+            assert limit.ends == [Verdict.SUCCESS, Verdict.IGNORE, Verdict.IGNORE]
+
+    run(trace())
+
+
+def test_a_new_limit_takes_over_what_is_under_way() -> None:
+    """From a plain one, between two in time, and back; those who wait are asked for anew."""
+
+    async def trace() -> None:
+        one, other = TimedLimit(lambda _: (0, 0.02)), TimedLimit(lambda _: (3, math.inf))
+        async with limiter(FixedLimit(2)) as (gate, timers):
+            assert gate.try_enter()
+            assert gate.try_enter()
+            (waiter,) = await queued(gate, 1)
+            assert timers.running == set()
+            gate.reconfigure(limit=one, bucket=None, max_waiting=10)
+            assert (one.under_way, one.blocked, len(timers.running)) == (2, 1, 1)
+            gate.reconfigure(limit=other, bucket=None, max_waiting=10)
+            assert await soon(waiter) is None
+            assert (other.under_way, timers.running) == (3, set())
+            give_back(gate)
+            assert other.under_way == 2
+            gate.reconfigure(limit=FixedLimit(1), bucket=None, max_waiting=10)
+            give_back(gate)
+            give_back(gate)
+            assert (gate.inflight, other.under_way) == (0, 2)
+
+    run(trace())
+
+
+def test_the_limit_hears_that_somebody_waits_because_of_it_and_not_because_of_others() -> None:
+    """On queueing, and at each attempt's end that leaves somebody waiting; a missing token and a closed gate are not it."""
+
+    async def trace() -> None:
+        limit = TimedLimit(lambda _: (1, math.inf))
+        async with limiter(limit, bucket=TokenBucket(20.0, 1)) as (gate, _):
+            assert gate.try_enter()
+            waiters = await queued(gate, 2)
+            assert limit.blocked == 2
+            give_back(gate)
+            assert limit.blocked == 2, "it is a token that is missing"
+            assert await soon(waiters[0]) is None
+            assert limit.blocked == 3, "and now a slot"
+            gate.close_gate(time.monotonic() + 0.03)
+            give_back(gate)
+            assert limit.blocked == 3
+            assert await soon(waiters[1]) is None
+            give_back(gate)
+            assert limit.blocked == 3
+
+    run(trace())
+
+
+def test_pace_and_tokens_hold_together() -> None:
+    async def trace() -> None:
+        limit = TimedLimit(pace_s=0.03)
+        bucket = TokenBucket(200.0, 1)
+        async with limiter(limit, bucket=bucket) as (gate, _):
+            assert gate.try_enter()
+            for waiter in await queued(gate, 5):
+                assert await soon(waiter) is None
+            assert min(late - early for early, late in pairwise(limit.starts)) >= 0.03
+            for _ in range(6):
+                give_back(gate)
+
+    run(trace())
+
+
+def test_a_limit_of_nothing_does_not_spoil_the_predicted_wait() -> None:
+    async def trace() -> None:
+        most = [5]
+        limit = TimedLimit(lambda _: (most[0], math.inf))
+        async with limiter(limit) as (gate, _):
+            for _ in range(10):
+                assert gate.try_enter()
+                gate.leave(AttemptOutcome("default", "first", 0.0, 1), Verdict.SUCCESS, 4.0)
+            most[0] = 0
+            (waiter,) = await queued(gate, 1)
+            assert gate.predicted_wait_s(time.monotonic()) == pytest.approx(4.0)
+            waiter.cancel()
+            await asyncio.wait([waiter])
+
+    run(trace())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nothing_adds_up_when_callers_leave_at_any_moment(seed: int) -> None:
+    """400 callers under a limit that goes up and down and a pace, half of them cancelled: every start has one end."""
+
+    async def trace() -> None:
+        rng = random.Random(seed)
+        limit = TimedLimit(lambda now: (int(now * 500) % 4, 0.002), pace_s=0.0005)
+        bucket = TokenBucket(2000.0, 5) if seed % 2 else None
+        async with limiter(limit, bucket=bucket) as (gate, timers):
+
+            async def call() -> None:
+                if (
+                    gate.try_enter()
+                    or await gate.enter(Waiter(FAR, rng.random(), rng.choice(list(Priority)))) is None
+                ):
+                    try:
+                        await asyncio.sleep(rng.random() * 0.002)
+                    finally:
+                        give_back(gate)
+
+            tasks = []
+            for _ in range(400):
+                tasks.append(asyncio.ensure_future(call()))
+                if rng.random() < 0.5:
+                    rng.choice(tasks).cancel()
+                if rng.random() < 0.2:
+                    await asyncio.sleep(0.001)
+                assert len(timers.running) <= 1
+            await soon(asyncio.wait(tasks))
+            assert len(limit.starts) > 100
+            await until(lambda: len(asyncio.all_tasks()) == 1, "no dispatcher waits for a token")
+
+    run(trace())
