@@ -49,7 +49,8 @@ class Client(ClientStream, Protocol):
 class Call:
     """The state of one call. ``deadline`` is monotonic seconds, ``allowed`` how many tries there may be.
 
-    ``is_probe`` says that its turn was given it as the outage gate's probe; a failed probe is none of its tries.
+    ``is_probe`` says that its turn was given it as the outage gate's probe; a failed probe is none of its tries, but where one
+    try is all there may be.
     """
 
     tries: int = 0
@@ -81,6 +82,11 @@ class Call:
         return self.route.policy.is_repeatable(request.method, request.facts.has_idempotency_key)
 
     @property
+    def may_be_sent_again(self) -> bool:
+        """Whether the call may be sent twice, by the request's nature and by what the app or the settings allow."""
+        return self.allowed > 1 and self.is_replayable and self.is_repeatable
+
+    @property
     def counted_tries(self) -> int:
         """Tries so far, replays on a fresh connection and failed probes not counted."""
         return self.tries - self.stale_replays - self.failed_probes
@@ -93,7 +99,7 @@ class Call:
             self.priority,
             max_wait_s=self.route.max_wait_s,
             called_at=self.outcome.started_at,
-            may_probe=self.is_replayable and self.is_repeatable,
+            may_probe=self.may_be_sent_again,
             failed_probes=self.failed_probes,
             was_accepted=self.tries > 0,
         )

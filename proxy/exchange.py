@@ -263,7 +263,7 @@ class Exchange:
             return Decision.AGAIN_FRESH
         why = policy.why_not(
             outcome,
-            tries=0 if is_probe else call.counted_tries,
+            tries=0 if is_probe and call.allowed > 1 else call.counted_tries,
             allowed=call.allowed,
             repeatable=call.is_repeatable,
             replayable=call.is_replayable,
@@ -361,6 +361,8 @@ class Exchange:
         result.status = response.head.status
         result.reason = outcome.reason
         marks = self._marks.lines(result.attempts, _persistence(call.request, closes))
+        if outcome.reason is Reason.OK:
+            call.route.limiter.answered(outcome)
         result.bytes_in, is_complete = await relay(client, response, marks, may_chunk=may_chunk)
         if not is_complete:
             if outcome.reason in (Reason.OK, Reason.UPSTREAM_STATUS):

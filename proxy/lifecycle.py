@@ -2,7 +2,7 @@
 
 DRAINING serves the app as before, and asks it with each answer to close its connection. It ends when the app has had no call
 under way for ``quiet_s``, or after ``grace_s``. New connections stay welcome until then: a sidecar is told to stop together with
-its app, and the app's last calls must not be refused.
+its app, and the app's last calls must not be refused. Calls that still wait for a turn at its end are told so.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from proxy.exchange import Exchange
 _log = logging.getLogger("sidegate.lifecycle")
 
 _LOOK_S = 0.05
+_LAST_WORDS_S = 0.05
+"""For the answers of those that are turned away at the end."""
 
 
 class State(Enum):
@@ -33,12 +35,19 @@ class Lifecycle:
     """The state, and how it changes."""
 
     def __init__(
-        self, listener: DownstreamListener, exchange: Exchange, *, monotonic: Callable[[], float]
+        self,
+        listener: DownstreamListener,
+        exchange: Exchange,
+        *,
+        monotonic: Callable[[], float],
+        turn_away: Callable[[], None],
     ) -> None:
+        """``turn_away`` ends the wait of all calls that wait for a turn."""
         self.state = State.STARTING
         self._listener = listener
         self._exchange = exchange
         self._monotonic = monotonic
+        self._turn_away = turn_away
         self._told = asyncio.Event()
         self._at_once = asyncio.Event()
 
@@ -82,6 +91,8 @@ class Lifecycle:
         self._listener.stop_accepting()
         if self._exchange.calls_under_way:
             _log.warning("stopping with %d calls under way", self._exchange.calls_under_way)
+            self._turn_away()
+            await asyncio.sleep(_LAST_WORDS_S)
         self._listener.close_idle()
         await asyncio.sleep(0)
         self._listener.abort_all()

@@ -95,7 +95,9 @@ class Sidecar:
             idle_s=down.idle,
             on_refused=self.observer.refused,
         )
-        self.lifecycle = Lifecycle(self.listener, self.exchange, monotonic=clock.monotonic)
+        self.lifecycle = Lifecycle(
+            self.listener, self.exchange, monotonic=clock.monotonic, turn_away=self.limiters.close
+        )
         self._beat: asyncio.TimerHandle | None = None
         self.control = self._make_control()
 

@@ -9,13 +9,14 @@ What is maximised is goodput, for that is what the user wants under every kind o
 
 and at the end of each pair of the experiment, with z = eta - 0.5 and its standard error se, u = sqrt(limit):
 
-    z > 0.25 + se       + 0.4 z u (1 + streak)            clearly more is more
+    z > 0.25 + se       + 0.4 z u (1 + 1.5 streak)        clearly more is more
+    z > 0.5 se          + 0.4 (z - 0.5 se) u               and latency is at its floor
     z < -0.5 se         - limit * min(0.25, 0.2 |z|), thrice that where it is clear
-    always              + 0.09 u * duty / 3               pressure: pods with less gain on those with more
-    contention          + 0.2 (u - limit / 1.7)            the same, stronger, where latency is well above its floor
+    always              + 0.08 u * min(4, duty) / 3       pressure: pods with less gain on those with more
+    contention          + 0.2 (u - limit / 1.7)            the same, stronger, where latency is above its floor and eta low
     failures            - 1.5 limit * min(0.15, excess)    excess: share beyond the acquitted and 2 %, times the blame on load
 
-Without evidence eta is believed to be high while latency is at its floor and neutral or low while it is above (``_prior``).
+Without evidence eta is believed to be high while latency is at its floor and about neutral while it is above (``_prior``).
 Nothing grows that is not used up, and failures that do not answer to the load cost nothing (blame.py). The design and the figures
 behind it are in docs/adaptive.md; every parameter was chosen in tests/sim.
 """
@@ -40,19 +41,27 @@ from proxy.base.outcomes import AttemptOutcome
 LOWEST: Final = 0.2
 """Below it a pod would learn too slowly to come back; 64 pods at it keep 13 in flight."""
 NEUTRAL: Final = 0.5
+"""The elasticity at which the experiment alone asks for nothing; pressure moves the rest point to about 0.1."""
+UNKNOWN: Final = 0.45
+"""What elasticity is believed to be, without evidence, where latency is above its floor."""
 GROW: Final = 0.4
+STREAK_GAIN: Final = 1.5
 SHRINK: Final = 0.2
 PRESSURE: Final = 0.08
 LEVEL: Final = 0.2
 LEVEL_AT: Final = 1.7
+LEVEL_BELOW: Final = 0.45
 EXCESS: Final = 1.5
 TOLERANCE: Final = 0.02
 SPARED: Final = 0.2
 SPARED_CUT: Final = 1.0
 LOW_RATE: Final = 6.0
+"""Successes a second under which every pair is an experiment, and remembered longer."""
+ACQUIT_RATE: Final = 5.0
+"""Successes a second under which there is too little to acquit by."""
 CALM_DUTY: Final = 6
 FREE: Final = 1.15
-WANTS: Final = 0.25
+"""Contention under which latency is at its floor."""
 RESTART: Final = 0.85
 _TICK_S: Final = 0.25
 _NOTES: Final = 200
@@ -104,7 +113,6 @@ class AdaptiveLimit:
         self._is_blocked = False
         self._was_reached = False
         self._wants_more = False
-        self._is_low_rate = True
         self._streak = 0
         self._peak = 0
         self._alert_until = now + 60.0
@@ -198,7 +206,8 @@ class AdaptiveLimit:
         self._say(now, self._pace.on_open(now))
         self._move(RESTART * self._gated_limit)
         self._ceiling.restart(now, 0.97 * self._gated_limit)
-        self._ramp = None
+        if self._ramp is not None:
+            self._ramp = Ramp(now)  # it was on its way up: from here, anew
 
     # the operator's side
 
@@ -264,6 +273,7 @@ class AdaptiveLimit:
             return
         if verdict == "up":
             if self._is_blocked:
+                self._elasticity.fade(0.3)
                 self._is_blocked = False
                 self._move(min(max(HIGHEST, self.limit), self.limit * STEP))
             return
@@ -307,17 +317,18 @@ class AdaptiveLimit:
         is_harmless = self._traffic.contention() < FREE and (
             self._blame.value < 0.3 or self._traffic.failing - self.base_rate < 0.03
         )
-        if self._ramp is None and not self._was_reached and 0.0 < peak < self.limit and not is_harmless:
-            self._move(peak)
+        is_free = self._ramp is None and not self._is_gated and not self._was_reached
+        if is_free and 0.0 < peak < self.limit and not is_harmless:
+            self._move(max(peak, 0.85 * self.limit))  # an app that rests a while comes back to most of it
         self._was_reached = False
 
     def _choose_pairs(self, now: float) -> None:
         """Experiment in every pair where answers are few or news is expected, in some where all is calm."""
-        is_low_rate = self._is_low_rate = self._traffic.ok_per_s(now) < LOW_RATE
+        is_low_rate = self._traffic.ok_per_s(now) < LOW_RATE
         latency_s = self._traffic.latency_s
         if not self._usual_s:
             self._usual_s = latency_s
-        elif not 0.7 < latency_s / self._usual_s < 1.35:
+        elif not 0.8 < latency_s / self._usual_s < 1.3:
             self._alert_until = now + 30.0
             self._usual_s = latency_s
         self._usual_s += 0.1 * (latency_s - self._usual_s)
@@ -328,8 +339,7 @@ class AdaptiveLimit:
 
     def _prior(self) -> float:
         """What is believed of the elasticity without evidence: no contention, no harm."""
-        least = -0.3 if self._is_low_rate and self.limit > 0.5 else 0.3
-        return max(least, 0.8 - 2.5 * math.log(max(self._traffic.contention(), 1.0)))
+        return max(UNKNOWN, 0.8 - 2.5 * math.log(max(self._traffic.contention(), 1.0)))
 
     def _take_pair(self, now: float, first: Half, second: Half) -> None:
         high, low = (first, second) if first.phase > 0 else (second, first)
@@ -342,8 +352,7 @@ class AdaptiveLimit:
         contention = self._traffic.contention()
         unit = math.sqrt(self.limit)
         step = self._step(elasticity.value - NEUTRAL, elasticity.error, unit, contention)
-        doubted = elasticity.doubt * min(1.0, max(0.0, contention - 1.0) / 0.5)
-        step += PRESSURE * min(4, self._schedule.duty) / 3.0 * unit * (1.0 - doubted)
+        step += PRESSURE * min(4, self._schedule.duty) / 3.0 * unit
         excess = (self._traffic.failing - self.base_rate - TOLERANCE) * self._blame.value
         if excess > 0.0:
             step -= EXCESS * max(0.0, self.limit - SPARED) * min(0.15, excess)
@@ -360,16 +369,16 @@ class AdaptiveLimit:
         pull = unit - self.limit / LEVEL_AT
         if pull > 0.0 and self._traffic.failing - self.base_rate > 0.06:
             return 0.0
-        weight = max(0.0, min(1.0, 1.0 - (self._elasticity.value - NEUTRAL - 0.1) / 0.3))
+        weight = max(0.0, min(1.0, (LEVEL_BELOW - self._elasticity.value) / 0.3))
         return LEVEL * weight * min(1.0, (contention - FREE) / 0.35) * pull
 
     def _step(self, z: float, error: float, unit: float, contention: float) -> float:
         """Return what the elasticity alone asks for, in attempts in flight."""
         self._streak = min(4, self._streak + 1) if z > 0.1 else 0
-        if z > WANTS:
+        if z > 0.25 or self._elasticity.latest > 0.9:
             self._wants_more = True
         if z > 0.25 + error:
-            return GROW * (1.0 + self._streak) * z * unit
+            return GROW * (1.0 + STREAK_GAIN * self._streak) * z * unit
         if z > 0.5 * error and contention < 1.15:
             return GROW * (z - 0.5 * error) * unit
         if z < -0.5 * error:
@@ -416,6 +425,7 @@ class AdaptiveLimit:
             or self._pace.rate
             or now - self._gated_at < 60.0
             or self._traffic.contention() > 1.3
+            or self._traffic.ok_per_s(now) < ACQUIT_RATE
         )
 
     def _borne(self, now: float) -> float:
@@ -432,7 +442,7 @@ class AdaptiveLimit:
         least = self._ceiling.cut(now, limit, share_failed, self._lowest, traffic.latency_s)
         if share_failed < 0.2:
             least = max(least, min(SPARED_CUT, limit))
-        self._move(max(least, CUT * min(limit, self._peak + 0.5)))
+        self._move(min(limit, max(least, CUT * min(limit, self._peak + 0.5))))
         self._peak = self.inflight
         self._elasticity.fade(0.3)
         if self._half is not None:

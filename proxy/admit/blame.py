@@ -3,17 +3,18 @@
 An upstream that is full serves no more when it is asked for more, so its failures fall on the high half of a pair:
 
     ok            share of successes over all
-    r_hi, r_lo    1 - ok / (1 + EPS), 1 - ok / (1 - EPS)     what would fail in each half, were the upstream full
+    swing         what was tried more in the high half, at most EPS
+    r_hi, r_lo    1 - ok / (1 + swing), 1 - ok / (1 - swing)     what would fail in each half, were the upstream full
     expected      failures the high half has beyond its share of attempts, if so
     seen          failures it does have beyond its share
 
 Every pair has one vote, however many failures it brings: a burst that happens to fall into a high half is one vote. The odds of
 a full upstream against chance are those of two normal distributions with the votes' own variance:
 
-    ln odds = (seen * expected - expected^2 / 2) / sum(vote^2)
+    ln odds = (seen * expected - expected^2 / 2) / sum(max(vote^2, chance))
 
 Worked example: 30 % fail, and of 100 failures 52 fell on high halves that had 55 % of the attempts: seen = -3. A full upstream
-would have put about 18 more there. With a variance of 25, ln odds = (-54 - 162) / 25 = -8.6: it is not the load.
+would have put 12 more there. With a variance of 25, ln odds = (-36 - 72) / 25 = -4.3: it is hardly the load.
 
 Failures in clusters (a quota that is used up, a schedule) do not answer to the arms either and are no chance: where the counts of
 halves spread more than 2.5 times as wide as chance would have it, silence proves nothing.
@@ -30,7 +31,7 @@ _FADING: Final = 0.97
 _LEAST_RATIO: Final = 1.3
 _MOST_RATIO: Final = 3.0
 _CLUSTERED: Final = 2.5
-STRICT: Final = 20.0
+_STRICT: Final = 25.0
 
 
 class Blame:
@@ -56,7 +57,7 @@ class Blame:
     def is_disproved(self, failing: float) -> bool:
         """Whether load is out of the question for that share of failures; the more fail, the surer it must be."""
         enough = self.high_failures + self.low_failures > 15.0
-        return enough and not self.is_clustered and self.odds < -2.7 - STRICT * max(0.0, failing - 0.1)
+        return enough and not self.is_clustered and self.odds < -2.7 - _STRICT * max(0.0, failing - 0.1)
 
     def take(self, high: Half, low: Half) -> None:
         """Add one pair's vote."""

@@ -1,6 +1,6 @@
 """Too many failures: when to cut, and how high to come back. A CUSUM alarm, and CUBIC's memory of where it hurt.
 
-    s += ln((1 - p1) / (1 - p0)) on a success, ln(p1 / p0) on a failure, never below 0; alarm when s > 5.5
+    s += ln((1 - p1) / (1 - p0)) on a success, ln(p1 / p0) on a failure, never below 0; alarm when s > 5.45
     p0 = base + 0.10        the share of failures that is borne; base + 0.03 while paced
     p1 = max(2.5 p0, p0 + 0.15)
 
@@ -19,7 +19,7 @@ import math
 from typing import Final
 
 CUT: Final = 0.8
-_HEIGHT: Final = 5.5
+_HEIGHT: Final = 5.45
 _BORNE: Final = 0.10
 _BORNE_PACED: Final = 0.03
 _RECOVERY_S: Final = 8.0
@@ -65,7 +65,7 @@ class Ceiling:
 
     def restart(self, now: float, top: float) -> None:
         """Come back from an outage to what was carried before it."""
-        self.top = top
+        self.top = self.before_cuts = top
         self.cut_at = self._hold_until = now
         self._sum = 0.0
 

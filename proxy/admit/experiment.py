@@ -128,7 +128,7 @@ class Elasticity:
         self.stale = 0.12
         self.value = 0.35
         self.error = 0.5
-        self.doubt = 1.0
+        self.latest = 0.0
 
     def take(self, high: Half, low: Half, base_rate: float) -> bool:
         """Add a pair; False when it cannot be used: unbalanced, empty, not at the limit, or disturbed."""
@@ -149,7 +149,7 @@ class Elasticity:
         if not low.successes or not high.successes:
             return False
         d = (high.carried - low.carried) - (excess_high - excess_low)
-        x = d / (mean_s * r)
+        x = self.latest = d / (mean_s * r)
         if self.pairs:
             deviation = x - self.value
             self._spread = max(0.02, 0.85 * self._spread + 0.15 * deviation * deviation)
@@ -170,7 +170,7 @@ class Elasticity:
             self.error = math.sqrt(_PRIOR_VARIANCE)
             return
         variance = self._spread * self._v / (self._b * self._b)
-        weight = self.doubt = variance / (variance + _PRIOR_VARIANCE)
+        weight = variance / (variance + _PRIOR_VARIANCE)
         self.value = (1.0 - weight) * self._a / self._b + weight * prior
         self.error = math.sqrt(_PRIOR_VARIANCE * variance / (variance + _PRIOR_VARIANCE))
 

@@ -65,6 +65,13 @@ class GatedLimit:
         if self.is_closed and self._on_closed is not None:
             self._on_closed(now)
 
+    @property
+    def nominal(self) -> float:
+        """Attempts that may be under way over time, more than 0. A limit that learns calls that ``limit``: its ``value`` is that
+        of the moment, which slots that cool and a part-time slot in debt may bring down to 0."""
+        exact: float | None = getattr(self.inner, "limit", None)
+        return float(max(1, self.inner.value)) if exact is None else exact
+
     def _put(self, limit: Limit) -> None:
         self.inner = limit
         self.value = limit.value
@@ -86,8 +93,8 @@ class GatedLimit:
             return gate.next_start_s(now)
         if self._is_slow:
             most = gate.most(now)
-            if most < self.value:
-                self.value = int(most)
+            if most < self.nominal:
+                self.value = min(self.value, int(most))
             else:
                 self._is_slow = False
                 self.is_plain = inner.is_plain
@@ -129,10 +136,21 @@ class GatedLimit:
             return
         if outcome.inflight > self._peak or now >= self._peak_until:
             self._note_peak(outcome.inflight, now)
-        limit = float(min(self.inner.value, max(self._peak, self._peak_before)))
-        change = gate.on_outcome(now, outcome.started_at, verdict is Verdict.SUCCESS, limit, outcome)
+        succeeded = verdict is Verdict.SUCCESS
+        limit = 0.0 if succeeded else min(self.nominal, float(max(self._peak, self._peak_before)))
+        change = gate.on_outcome(now, outcome.started_at, succeeded, limit, outcome)
         if change:
             self._turn(change == "closed", now)
+
+    def on_answered(self, outcome: AttemptOutcome) -> None:
+        """The head of an answer that streams is in while the gate is closed: that opens it, the body may take minutes.
+
+        The limit behind hears of a success and of a start, so that the attempt's end is one end still.
+        """
+        now = outcome.ended_at
+        self.on_outcome(outcome, Verdict.SUCCESS)
+        if not self.inner.is_plain:
+            self.inner.on_start(now)
 
     def closed_s(self, now: float) -> float:
         """Return how long the gate has been closed in all, in seconds: the difference of two is how much of a wait was that."""

@@ -7,7 +7,8 @@ that comes when everybody has left is lost: kept, it would be one more than the 
 The predicted wait of a caller with n ahead of it in the queue is the longest of
 
     n / rate                        while a rate is set
-    n * held_s / limit              held_s: smoothed time a slot is held, once 10 were seen
+    n * held_s / limit              held_s: smoothed time a slot is held, once 10 were seen; limit: what was learnt, not
+                                    what it is for the moment (``nominal``)
     gate_until - now                while the upstream asked everyone to stay away (Retry-After)
 
 and a call that would wait past its deadline is refused at once, for it costs its caller nothing but the answer.
@@ -122,9 +123,12 @@ class Limiter:
 
     async def enter(self, waiter: Waiter) -> Denied | None:
         """Wait for a slot and a token; None once both are taken. Cancelling gives both back."""
-        if self._queue.size >= self.max_waiting and not waiter.was_accepted:
-            return Denied.QUEUE_FULL
         now = self._monotonic()
+        is_full = self._queue.size >= self.max_waiting and not waiter.was_accepted
+        # In an outage one may be the probe even where nobody may wait: nothing else would ever end it.
+        if is_full and (self._queue.size or not self._is_holding):
+            self._note_refused(now)
+            return Denied.QUEUE_FULL
         waiter.come(self, self._loop.create_future(), now)
         if self._is_holding:
             waiter.hold(self.gated.closed_at, self.max_hold_s, now)
@@ -136,8 +140,9 @@ class Limiter:
         self._queue.push(waiter)
         self._deadlines.add(waiter)
         self._pump()
-        if self._is_holding and self.fails_at_once:
-            self.dismiss(waiter, Denied.OUTAGE)  # nothing happens to the one that just became the probe
+        if self._is_holding and (is_full or self.fails_at_once):
+            # Nothing happens to the one that just became the probe.
+            self.dismiss(waiter, Denied.OUTAGE if self.fails_at_once else Denied.QUEUE_FULL)
         try:
             return await waiter.ready
         except asyncio.CancelledError:
@@ -146,6 +151,11 @@ class Limiter:
                 self._give_back()
             self.dismiss(waiter, Denied.CLOSED)
             raise
+
+    def _note_refused(self, now: float) -> None:
+        """Tell the limit that it is in the way where nobody waits to show it: it would never grow."""
+        if not self._queue.size and not self.gate_until and self.inflight >= self.gated.value:
+            self.gated.on_blocked(now)
 
     def predicted_wait_s(self, now: float) -> float:
         """Return how long one behind all that wait would wait, as far as can be told; 0.0 when nothing speaks for a wait."""
@@ -156,7 +166,7 @@ class Limiter:
         if self.bucket is not None:
             wait_s = max(wait_s, ahead / self.bucket.rate_per_s)
         if self._samples >= _SAMPLES_TO_TRUST and self.inflight >= self.limit.value:
-            wait_s = max(wait_s, ahead * self._held_s / max(1, self.limit.value))
+            wait_s = max(wait_s, ahead * self._held_s / self.gated.nominal)
         return wait_s
 
     def leave(self, outcome: AttemptOutcome | None, verdict: Verdict, held_s: float) -> None:
@@ -175,6 +185,15 @@ class Limiter:
             else:
                 self._held_s += _SMOOTHING * (held_s - self._held_s)
         self._give_back()
+
+    def answered(self, outcome: AttemptOutcome) -> None:
+        """An answer begins to stream. In an outage that is a success already; its slot stays taken until ``leave``."""
+        if not self._is_holding:
+            return
+        self.gated.on_answered(outcome)
+        if not self.gated.is_closed:
+            self._gate_turned()
+            self._pump()
 
     def dismiss(self, waiter: Waiter, why: Denied) -> None:
         """Take ``waiter`` out of the queue; it is told ``why`` unless it left by itself."""
@@ -351,7 +370,7 @@ class Limiter:
         elif self._dispatcher is None:
             while self._can_grant():
                 if not self.bucket.try_take():
-                    if self._is_holding and self.fails_at_once:
+                    if self._is_holding and (self.fails_at_once or not self.max_waiting):
                         return  # nobody stays to use the token
                     self._dispatcher = self._loop.create_task(self._dispatch(self.bucket))
                     return

@@ -29,8 +29,8 @@ _MEAN_OF_LOWEST: Final = 1.06
 class Ramp:
     """One climb. ``verdict`` says what to do at each second: "" nothing, "up" a step, anything else is why it ends."""
 
-    def __init__(self, now: float) -> None:
-        self.floor_s = 0.0
+    def __init__(self, now: float, floor_s: float = 0.0) -> None:
+        self.floor_s = floor_s
         self._started_at = now
         self._step_at = now
         self._quarter = 0
@@ -73,7 +73,7 @@ class Ramp:
     def _judge(self, ok: int, bad: int) -> str:
         if ok:
             mean_s = self._sum_s / ok
-            before_s = self.floor_s * _MEAN_OF_LOWEST or mean_s
+            before_s = self.floor_s * _MEAN_OF_LOWEST or mean_s or 1e-9
             ratio = mean_s / before_s
             self.floor_s = min(before_s, 0.5 * (mean_s + before_s)) / _MEAN_OF_LOWEST
             if ratio > _STOP * (1 + 0.5 / math.sqrt(ok)):

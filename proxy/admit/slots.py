@@ -5,7 +5,7 @@ account in seconds: it earns ``part`` a second and pays one a second while it is
 Over time exactly 2.4 attempts are in flight, whatever the latencies. Below 1 it is the only slot, and the pod sends now and then.
 
 An attempt that fails faster than others succeed keeps its slot cooling until it would have succeeded: else an upstream that
-fails in 5 ms gets twenty times the attempts of one that answers in 100 ms, from the same limit.
+fails in 5 ms gets twenty times the attempts of one that answers in 100 ms, from the same limit. A slot that cools is paid for.
 """
 
 from __future__ import annotations
@@ -42,13 +42,24 @@ class Slots:
         passed_s = now - self._at
         if passed_s <= 0.0:
             return 0.0
+        cooling = self._cooling
+        while cooling and cooling[0] <= now:
+            self._accrue(cooling[0])
+            cooling.popleft()
+        self._accrue(now)
+        return passed_s
+
+    def _accrue(self, now: float) -> None:
+        """Bring the account up to ``now``; nobody came, went or was done cooling in between."""
+        passed_s = now - self._at
+        if passed_s <= 0.0:
+            return
         self._at = now
         part = self._part
         if part:
-            earned = part - 1.0 if self.inflight > self._whole else part
-            account = self._account_s + earned * passed_s
+            held = self.inflight + len(self._cooling)
+            account = self._account_s + (part - 1.0 if held > self._whole else part) * passed_s
             self._account_s = min(max(account, -_OWED * self.usual_s / part), _SAVED * self.usual_s)
-        return passed_s
 
     def cool(self, until: float) -> None:
         """Keep a slot empty until then."""
@@ -60,7 +71,7 @@ class Slots:
         while cooling and cooling[0] <= now:
             cooling.popleft()
         slots = self._whole - len(cooling)
-        if self._part and (self._account_s >= 0.0 or self.inflight > self._whole):
+        if self._part and (self._account_s >= 0.0 or self.inflight + len(cooling) > self._whole):
             slots += 1
         return slots if slots > 0 else 0
 

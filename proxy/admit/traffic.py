@@ -11,6 +11,8 @@ _MEMORY_S: Final = 600.0
 _SMOOTHING: Final = 0.05
 _FAILING_SMOOTHING: Final = 0.01
 _MIN_OF_MEANS: Final = 1.12
+_OUTLIER: Final = 10.0
+"""No single answer counts for more than so many usual latencies: a process that was stopped for an hour is no news."""
 
 
 class Traffic:
@@ -36,6 +38,8 @@ class Traffic:
         if succeeded:
             self._ok[index] += 1
             self.failing -= _FAILING_SMOOTHING * self.failing
+            if self.latency_s:
+                took_s = min(took_s, _OUTLIER * self.latency_s)
             self.latency_s += (_SMOOTHING if self.latency_s else 1.0) * (took_s - self.latency_s)
             self._sum_s += took_s
             self._count += 1

@@ -125,7 +125,7 @@ class Concurrency(Section, frozen=True):
     limit: Annotated[int, Meta(ge=1, le=10_000)] | None = None
     """The fixed limit, or where adaptive starts."""
     min: Annotated[int, Meta(ge=1, le=10_000)] = 1
-    """Floor of the adaptive limit."""
+    """Floor of the adaptive limit. 1 is none: one pod of many may have to use less, which is one attempt now and then."""
     max: Annotated[int, Meta(ge=1, le=10_000)] = 256
     """Ceiling of the adaptive limit."""
 

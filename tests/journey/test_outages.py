@@ -255,6 +255,70 @@ def test_a_call_that_may_be_sent_once_is_the_probe_only_when_it_waits_alone() ->
     run(trace())
 
 
+@pytest.mark.parametrize("mode", ["hold", "fail"])
+def test_where_nobody_may_wait_somebody_probes_all_the_same(mode: str) -> None:
+    """With ``max_waiting: 0`` everybody was turned away once the gate had closed, and nothing ever opened it again."""
+
+    async def trace() -> None:
+        upstream = Upstream()
+        over = {**FIXED_4, "queue": {"max_waiting": 0}, "outage": {"mode": mode}, "retry": {"attempts": 1}}
+        async with Outage(upstream.origin, **over) as house:
+            for _ in range(6):
+                assert (await house.get()).status == 500
+            got = await house.get()
+            assert (got.status, got.reason) == (503, "queue_full" if mode == "hold" else "outage")
+            await asyncio.sleep(3 * SPACING_S)
+            assert (await house.get("/probe")).body == b"broken"
+            upstream.heal()
+            await asyncio.sleep(3 * SPACING_S)
+            assert (await house.get("/probe")).status == 200
+            assert (await house.get()).status == 200
+
+    run(trace())
+
+
+def test_a_call_that_asks_for_one_attempt_is_sent_once() -> None:
+    """It was sent for every probe as long as the outage went on, and the answer said 0 attempts."""
+
+    async def trace() -> None:
+        upstream = Upstream()
+        async with Outage(upstream.origin, **FIXED_4) as house:
+            await house.break_down()
+            got = await house.get("/once", "Sidegate-Attempts: 1")
+            assert (got.status, got.body, got.attempts) == (500, b"broken", 1)
+            assert upstream.origin.targets.count("/once") == 1
+
+    run(trace())
+
+
+def test_a_probe_whose_answer_streams_opens_the_gate_with_its_head() -> None:
+    """A download of minutes, or an app that reads slowly, kept everybody else waiting."""
+
+    async def trace() -> None:
+        upstream = Upstream()
+        async with Outage(upstream.origin, **FIXED_4, body={"verify_up_to": 100}) as house:
+            await house.break_down()
+            go_on = asyncio.Event()
+
+            async def slowly(line: Line, _: Asked) -> None:
+                await line.send(answer(200, b"x" * 1000)[:-500])
+                await go_on.wait()
+                await line.send(b"x" * 500)
+
+            upstream.by_target["/large"] = slowly
+            large = await house.app()
+            await large.ask("/large")
+            await until(lambda: "/large" in upstream.origin.targets, "it is the probe")
+            upstream.heal()
+            held = asyncio.ensure_future(house.get("/held"))
+            assert (await soon(held)).status == 200
+            assert house.limiter.inflight == 1
+            go_on.set()
+            assert (await large.answer()).is_whole
+
+    run(trace())
+
+
 def test_an_accepted_call_comes_back_to_a_full_queue() -> None:
     async def trace() -> None:
         upstream = Upstream()

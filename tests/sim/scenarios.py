@@ -24,11 +24,15 @@ MODELS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "brownout": ("brownout", {}),
     "truncated": ("truncated", {}),
     "deep-pages": ("deep-pages", {}),
+    "deep-laps": ("deep-pages", {}),
     "bad-address": ("bad-address", {}),
     "small-pool": ("pool", {"workers": "10", "queue": "6", "service_s": "0.3"}),
     "small-collapse": ("collapse", {"knee": "8", "steepness": "0.6", "service_s": "0.25"}),
     "small-usl": ("usl", {"sigma": "0.05", "kappa": "0.006", "service_s": "0.3"}),
 }
+
+STRIDES = {"deep-laps": 3}
+"""Pages on from one call of a pod to its next, where they are pulled in order."""
 
 
 def model_of(name: str, seed: int) -> Model:
@@ -49,7 +53,7 @@ def capacity(name: str) -> float:
 
 
 def _carried(name: str, limit: int) -> float:
-    world = World(model_of(name, 99), 99)
+    world = World(model_of(name, 99), 99, stride=STRIDES.get(name, 0))
     addresses = world.model.addresses
     for index in range(addresses):
         world.pods.append(Central(world, index, sum(THREADS) // addresses, limit // addresses))
@@ -73,6 +77,6 @@ def fleet(world: World, threads: Sequence[int] = THREADS, skew_s: float = 0.0) -
 
 def pulled(name: str, seed: int, seconds: float) -> World:
     """Return the world after eight pods pulled from an upstream for so long."""
-    world = fleet(World(model_of(name, seed), seed))
+    world = fleet(World(model_of(name, seed), seed, stride=STRIDES.get(name, 0)))
     world.run(seconds)
     return world

@@ -33,13 +33,18 @@ TOTAL_S = 300.0
 
 
 class World:
-    """The clock, the upstream, and the pods that pull from it. ``pages`` is how deep pages go; one is drawn at random."""
+    """The clock, the upstream, and the pods that pull from it.
 
-    def __init__(self, model: Model, seed: int, pages: int = 1200) -> None:
+    ``pages`` is how deep pages go. A page is drawn at random, or with ``stride`` the pod's next, so many pages on: a pod goes
+    through shallow and deep ones in laps, and its latency with it.
+    """
+
+    def __init__(self, model: Model, seed: int, pages: int = 1200, stride: int = 0) -> None:
         self.now = 0.0
         self.model: Model | Dead = model
         self.seed = seed
         self.pages = pages
+        self.stride = stride
         self.pods: list[Pod] = []
         self.rng = random.Random(f"{seed}/world")
         self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
@@ -101,6 +106,7 @@ class Pod:
         self.peak_after: list[tuple[float, int, float]] = []
         self.levels: list[tuple[float, float]] = []
         self.is_stopped = False
+        self._page = world.pages * index // 8
         self._rng = random.Random(f"{world.seed}/pod/{index}")
         self._budget = RetryBudget(ratio=0.2, floor_per_s=1.0, window_s=10.0, now=starts_at)
         self._queue: deque[Caller] = deque()
@@ -124,8 +130,15 @@ class Pod:
 
     def _ask(self, thread: int) -> None:
         if not self.is_stopped:
-            self._queue.append(Caller(thread, self.world.rng.randrange(self.world.pages), self.world.now))
+            self._queue.append(Caller(thread, self._next_page(), self.world.now))
             self._pump()
+
+    def _next_page(self) -> int:
+        world = self.world
+        if not world.stride:
+            return world.rng.randrange(world.pages)
+        self._page = (self._page + world.stride) % world.pages
+        return self._page
 
     def _pump(self) -> None:
         now, gated = self.world.now, self.gated
@@ -232,3 +245,10 @@ def reached(pods: Sequence[Pod], rate: float, since: float = 0.0, window_s: floa
         if t >= since + window_s and last - first + 1 >= rate * window_s:
             return t - since
     return math.inf
+
+
+def per_thread(pods: Sequence[Pod], since: float, until: float) -> float:
+    """Return Jain's index of goodput a thread: what is fair where nothing but the apps' own threads is short."""
+    rates = [goodput([pod], since, until) / pod.threads for pod in pods]
+    total = sum(rates)
+    return total * total / (len(rates) * sum(rate * rate for rate in rates)) if total else 0.0

@@ -95,6 +95,30 @@ def test_the_grace_is_an_end(tmp_path: Path) -> None:
     run(trace())
 
 
+def test_calls_that_are_held_at_the_end_are_told_so(tmp_path: Path) -> None:
+    """Their connections were reset without a word."""
+    quick = {"SIDEGATE_RETRY__BACKOFF__BASE": "1ms", "SIDEGATE_RETRY__BACKOFF__MAX": "1ms"}
+
+    async def trace() -> None:
+        origin = Origin(then=answer(500))
+        await origin.open()
+        async with Process(config(tmp_path, origin, "{grace: 300ms, quiet: 10s}"), **quick) as sidecar:
+            tried, held = await sidecar.app(), await sidecar.app()
+            await tried.ask("/tried")
+            await until(lambda: len(origin.asked) >= 7, "the gate is closed, a probe was sent")
+            await held.ask("/held", headers=["Sidegate-Attempts: 1"])
+            await asyncio.sleep(0.1)
+            sidecar.signal(signal.SIGTERM)
+            got = await held.answer()
+            assert (got.status, got.reason, got.header("connection")) == (503, "draining", "close")
+            assert await held.rest() == b""
+            assert (await tried.answer()).status == 500, "the upstream's own answer, where there is one"
+            assert await sidecar.ends() == 0
+        await origin.close()
+
+    run(trace())
+
+
 def test_readiness_ends_with_draining_and_liveness_does_not(tmp_path: Path) -> None:
     async def trace() -> None:
         async with Origin() as origin, Process(config(tmp_path, origin, "{grace: 5s, quiet: 1s}")) as sidecar:

@@ -34,6 +34,7 @@ class Learning:
 
     def __init__(self, value: int = 4) -> None:
         self.value = value
+        self.limit = float(value)
         self.told: list[str] = []
 
     def next_start_s(self, now: float) -> float:
@@ -157,6 +158,45 @@ def test_the_recent_peak_in_flight_decides_how_many_failures_it_takes(
     assert not it.is_closed
     fail(it, 10.0 + later_s, 1)
     assert it.is_closed
+
+
+def test_slots_that_cool_do_not_make_the_gate_quicker() -> None:
+    """64 in flight, all failed at one moment: the value of the moment fell with each failure, and 36 of them closed the gate."""
+    limit = Learning(64)
+    limit.limit = 51.2
+    it = gated(limit)
+    for left in range(64, 0, -1):
+        limit.value = left - 1
+        it.on_outcome(ended(10.0, inflight=64), Verdict.DROPPED)
+    assert not it.is_closed
+    fail(it, 10.5, 103 - 64)
+    assert it.is_closed, "2 * 51.2"
+
+
+def test_a_value_that_is_low_for_the_moment_does_not_end_the_slow_start() -> None:
+    limit = Learning(0)
+    limit.limit = 16.0
+    it = gated(limit)
+    fail(it, 10.0, 6)
+    it.on_start(12.0)
+    it.on_outcome(ended(12.1, kind=PROBE), Verdict.SUCCESS)
+    it.next_start_s(12.1)
+    assert it.value == 0
+    limit.value = 16
+    it.next_start_s(12.2 + 1e-9)
+    assert it.value == 2
+
+
+def test_an_answer_that_streams_opens_and_is_one_start_and_one_end_to_the_limit() -> None:
+    limit = Learning()
+    it = gated(limit)
+    fail(it, 10.0, 6)
+    limit.told.clear()
+    it.on_start(12.0)
+    it.on_answered(ended(12.1, kind=PROBE))
+    assert not it.is_closed
+    it.on_outcome(ended(72.1, kind=PROBE, took_s=60.0), Verdict.DROPPED)
+    assert limit.told == ["start", "success", "opened", "start", "dropped"]
 
 
 # behind a limiter

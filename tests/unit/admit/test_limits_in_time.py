@@ -40,6 +40,7 @@ class TimedLimit:
         self._pace_s = pace_s
         self._next_start = 0.0
         self.value = 0
+        self.limit: float | None = None
         self.starts: list[float] = []
         self.ends: list[Verdict] = []
         self.blocked = 0
@@ -119,11 +120,10 @@ def give_back(gate: Limiter, verdict: Verdict = Verdict.SUCCESS) -> None:
 
 
 async def queued(gate: Limiter, count: int, deadline: float = FAR) -> list[asyncio.Task[Denied | None]]:
-    tasks = []
-    for _ in range(count):
-        before = gate.waiting
-        tasks.append(asyncio.ensure_future(gate.enter(Waiter(deadline))))
-        await until(lambda n=before: gate.waiting == n + 1, "it waits")
+    before = gate.waiting
+    tasks = [asyncio.ensure_future(gate.enter(Waiter(deadline))) for _ in range(count)]
+    await asyncio.sleep(0)
+    assert gate.waiting == before + count
     return tasks
 
 
@@ -341,6 +341,45 @@ def test_pace_and_tokens_hold_together() -> None:
             assert min(late - early for early, late in pairwise(limit.starts)) >= 0.03
             for _ in range(6):
                 give_back(gate)
+
+    run(trace())
+
+
+def test_the_predicted_wait_goes_by_what_was_learnt_and_not_by_the_moment() -> None:
+    """Ten slots of 4 s, nine of them cooling: one behind nine others waits for 4 s, and was told 36."""
+
+    async def trace() -> None:
+        most = [10]
+        limit = TimedLimit(lambda _: (most[0], math.inf))
+        limit.limit = 10.0
+        async with limiter(limit) as (gate, _):
+            for _ in range(10):
+                assert gate.try_enter()
+                gate.leave(AttemptOutcome("default", "first", 0.0, 1), Verdict.SUCCESS, 4.0)
+            assert gate.try_enter()
+            most[0] = 1
+            waiters = await queued(gate, 9)
+            assert gate.predicted_wait_s(time.monotonic()) == pytest.approx(9 * 4.0 / 10)
+            most[0] = 10
+            give_back(gate)
+            for waiter in waiters:
+                assert await soon(waiter) is None
+                give_back(gate)
+
+    run(trace())
+
+
+def test_a_limit_hears_that_it_is_in_the_way_where_nobody_may_wait() -> None:
+    """With ``max_waiting=0`` an adaptive limit was never told, and stayed where it started."""
+
+    async def trace() -> None:
+        limit = TimedLimit(lambda _: (1, math.inf))
+        async with limiter(limit, max_waiting=0) as (gate, _):
+            assert gate.try_enter()
+            assert not gate.try_enter()
+            assert await gate.enter(Waiter(FAR)) is Denied.QUEUE_FULL
+            assert limit.blocked == 1
+            give_back(gate)
 
     run(trace())
 

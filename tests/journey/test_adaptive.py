@@ -1,0 +1,204 @@
+"""The limit that finds itself, in the whole sidecar: callers see no error, the operator sees it and may change its kind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from proxy.admit.adaptive import AdaptiveLimit
+from tests.fakes.app import App
+from tests.fakes.house import House
+from tests.fakes.loop import run, soon, until
+from tests.fakes.origin import Asked, Line, Origin, answer
+
+DEFAULT: dict[str, Any] = {"limits": {"concurrency": {"mode": "adaptive"}}}
+
+
+class Crowded:
+    """An origin that answers in 5 ms, and with 500 at once while more than ``room`` are in flight."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.inflight = self.most = self.refused = 0
+        self.origin = Origin(then=self._play)
+
+    async def _play(self, line: Line, _: Asked) -> None:
+        self.inflight += 1
+        self.most = max(self.most, self.inflight)
+        try:
+            if self.inflight > self.room:
+                self.refused += 1
+                await line.send(answer(500, b"too many"))
+                return
+            await asyncio.sleep(0.005)
+            await line.send(answer(200, b"page"))
+        finally:
+            self.inflight -= 1
+
+
+class Callers:
+    """Apps that ask one page after the other; counts what they were answered."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.answers: dict[int, int] = {}
+        self.is_done = False
+
+    @property
+    def served(self) -> int:
+        return self.answers.get(200, 0)
+
+    async def pull(self) -> None:
+        app = await self.house.app()
+        while not self.is_done:
+            status = (await app.get("/page")).status
+            self.answers[status] = self.answers.get(status, 0) + 1
+
+    async def more(self, count: int) -> None:
+        """Return once so many more were served."""
+        goal = self.served + count
+        await until(lambda: self.served >= goal, f"{count} more are served")
+
+
+@asynccontextmanager
+async def pulling(house: House, count: int) -> AsyncIterator[Callers]:
+    """So many callers at work; at the end all have had their last answer."""
+    callers = Callers(house)
+    tasks = [asyncio.ensure_future(callers.pull()) for _ in range(count)]
+    try:
+        yield callers
+    finally:
+        callers.is_done = True
+        await soon(asyncio.gather(*tasks))
+
+
+async def change(house: House, **concurrency: Any) -> dict[str, Any]:
+    """Patch the limits as an operator does; return what is said of the default ones."""
+    app = await App.connect(house._admin_port)
+    house.apps.append(app)
+    body = json.dumps({"concurrency": concurrency}).encode()
+    await app.ask("/limits", "PATCH", ["Content-Type: application/json", "Connection: close"], body)
+    got = await app.answer()
+    assert got.status == 200, got.body
+    return dict(json.loads(got.body)["default"])
+
+
+def gauge(metrics: str, name: str) -> float:
+    (line,) = [line for line in metrics.splitlines() if line.startswith(f"{name} ")]
+    return float(line.split(" ")[1])
+
+
+@pytest.mark.slow
+def test_many_callers_of_a_crowded_origin_see_no_error_and_the_operator_sees_the_limit() -> None:
+    """30 callers, room for 4, in the default mode. A failed attempt is tried again, and few are."""
+
+    async def trace() -> None:
+        upstream = Crowded(4)
+        async with House(upstream.origin, **DEFAULT) as house:
+            limit = house.limiter.limit
+            assert isinstance(limit, AdaptiveLimit)
+            async with pulling(house, 30) as callers:
+                await callers.more(400)
+                await until(lambda: limit.limit > 1.0, "it climbs")
+                shown = (await house.admin("/limits"))["default"]
+                assert shown["concurrency"]["mode"] == "adaptive"
+                assert 0 <= shown["concurrency"]["limit"] <= 12
+                assert shown["inflight"] + shown["waiting"] > 10
+            assert set(callers.answers) == {200}
+            assert upstream.most <= 12
+            assert upstream.refused < 0.3 * callers.served
+            await house.comes_to_rest()
+            assert limit.inflight == 0
+            found = (await house.admin("/decisions"))["limits"]["default"]
+            metrics = await house.metrics()
+            assert found["mode"] == "adaptive"
+            for name, value in limit.inside().items():
+                assert f"sidegate_limit_{name} " in metrics
+                assert name in found
+                if found[name] is not None:
+                    assert found[name] == pytest.approx(value, abs=1e-5)
+            assert gauge(metrics, "sidegate_limit_exact") == pytest.approx(limit.limit)
+            assert 1.0 < limit.limit <= 12.0
+
+    run(trace())
+
+
+@pytest.mark.slow
+def test_the_kind_of_limit_changes_under_way_and_nobody_notices() -> None:
+    """Adaptive, fixed, adaptive, off, adaptive: each takes over what is under way, and all is at rest in the end."""
+
+    async def trace() -> None:
+        upstream = Crowded(1000)
+        async with House(upstream.origin, **DEFAULT) as house:
+            first = house.limiter.limit
+            async with pulling(house, 20) as callers:
+                await callers.more(50)
+
+                shown = await change(house, mode="fixed", limit=3)
+                assert (shown["concurrency"]["mode"], shown["concurrency"]["limit"]) == ("fixed", 3)
+                await callers.more(20)
+                upstream.most = 0
+                await callers.more(100)
+                assert upstream.most == 3
+                assert "sidegate_limit_exact" not in await house.metrics()
+
+                shown = await change(house, mode="adaptive", limit=None)
+                second = house.limiter.limit
+                assert isinstance(second, AdaptiveLimit)
+                assert second is not first
+                assert shown["concurrency"]["mode"] == "adaptive"
+                await callers.more(50)
+                assert second.inflight == house.limiter.inflight
+
+                await change(house, min=6, max=8)
+                assert house.limiter.limit is second, "what it learned stays"
+                await callers.more(50)
+                assert 6.0 <= second.limit <= 8.0
+                upstream.most = 0
+                await callers.more(150)
+                assert 5 <= upstream.most <= 10
+
+                shown = await change(house, mode="off", min=1, max=256)
+                assert (shown["concurrency"]["mode"], shown["concurrency"]["limit"]) == ("off", None)
+                await callers.more(50)
+                assert upstream.most > 10
+
+                await change(house, mode="adaptive")
+                third = house.limiter.limit
+                await callers.more(20)
+                upstream.most = 0
+                await callers.more(50)
+                assert upstream.most <= 10, "those of before have ended, and it starts anew"
+            assert set(callers.answers) == {200}
+            await house.comes_to_rest()
+            assert (house.limiter.inflight, third.inflight) == (0, 0)
+
+    run(trace())
+
+
+def test_every_attempt_that_the_limit_was_told_of_has_one_end() -> None:
+    """Callers leave at any moment, in the queue or with their attempt under way: nothing stays out."""
+
+    async def trace() -> None:
+        upstream = Crowded(3)
+        async with House(upstream.origin, **DEFAULT) as house:
+            limit = house.limiter.limit
+            for round_ in range(20):
+                apps = [await house.app() for _ in range(6)]
+                for app in apps:
+                    await app.ask("/page")
+                if round_ % 2:
+                    await until(lambda: upstream.inflight, "somebody is served")
+                for app in apps[1:]:
+                    app.reset()
+                assert (await apps[0].answer()).status == 200
+            await house.comes_to_rest()
+            assert limit.inflight == house.limiter.inflight == 0
+            assert (await house.get()).status == 200
+
+    run(trace())

@@ -1,0 +1,396 @@
+"""The learning limit as its owner sees it: what moves it, what does not, and how it takes outages, bounds and odd clocks."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import math
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from proxy.admit.adaptive import LOWEST, AdaptiveLimit
+from proxy.admit.limit import Verdict
+from proxy.base.outcomes import AttemptOutcome
+from proxy.operations import _number
+
+WALL = 1_700_000_000.0
+START = 500.0
+LATENCY_S = 0.1
+SWING = 1.14
+
+
+def made(**over: Any) -> AdaptiveLimit:
+    given = {"now": START, "wall": WALL, "rng": random.Random(1), "salt": b"upstream", **over}
+    return AdaptiveLimit(**given)
+
+
+def pinned(limit: float) -> AdaptiveLimit:
+    """One that cannot move."""
+    return made(start=limit, lowest=limit, highest=limit)
+
+
+def ended(now: float, took_s: float) -> AttemptOutcome:
+    outcome = AttemptOutcome("default", "first", now - took_s, 1)
+    outcome.ended_at = now
+    return outcome
+
+
+Upstream = Callable[[int, random.Random], tuple[float, bool]]
+"""What becomes of an attempt that finds so many in flight, itself included: seconds, and whether it goes well."""
+
+
+def fine(inflight: int, rng: random.Random) -> tuple[float, bool]:
+    return LATENCY_S, True
+
+
+def broken(inflight: int, rng: random.Random) -> tuple[float, bool]:
+    return 0.001, False
+
+
+def failing(share: float) -> Upstream:
+    return lambda inflight, rng: (LATENCY_S * rng.uniform(0.5, 1.5), rng.random() >= share)
+
+
+def full_above(most: int) -> Upstream:
+    """Answers 500 at once when more are in flight."""
+    return lambda inflight, rng: (LATENCY_S, True) if inflight <= most else (0.01, False)
+
+
+class Pull:
+    """Callers that always want more, behind a limit; checks at each start that the limit's promises hold."""
+
+    def __init__(self, limit: AdaptiveLimit, callers: int = 40, seed: int = 1) -> None:
+        self.limit = limit
+        self.callers = callers
+        self.now = START
+        self.inflight = self.starts = self.successes = self.asked = 0
+        self.held_s = 0.0
+        self.levels: list[float] = []
+        self.bases: list[float] = []
+        self._rng = random.Random(seed)
+        self._ends: list[tuple[float, float, bool]] = []
+
+    def run(self, seconds: float, upstream: Upstream, *, blocked: bool = True) -> Pull:
+        """Let virtual time pass; with ``blocked`` off, nobody says that somebody waits."""
+        until, since = self.now + seconds, self.now
+        self.held_s, self.starts, self.successes = 0.0, 0, 0
+        while self.now < until:
+            at = self._start_all(upstream, blocked)
+            at = max(self.now, min(until, at, self._ends[0][0] if self._ends else math.inf))
+            self.held_s += self.inflight * (at - self.now)
+            self.now = at
+            while self._ends and self._ends[0][0] <= at:
+                _, began, is_fine = heapq.heappop(self._ends)
+                self.end(began, Verdict.SUCCESS if is_fine else Verdict.DROPPED)
+        self.seconds = self.now - since
+        return self
+
+    def _start_all(self, upstream: Upstream, blocked: bool) -> float:
+        """Start whom the limit lets; return when to ask again."""
+        limit = self.limit
+        while True:
+            pause_s = limit.next_start_s(self.now)
+            self.asked += 1
+            self.levels.append(limit.limit)
+            self.bases.append(limit.base_rate)
+            assert 0 <= limit.value <= math.ceil(limit.limit * SWING)
+            if self.inflight >= self.callers:
+                return math.inf
+            if pause_s > 0.0 or self.inflight >= limit.value:
+                if blocked:
+                    limit.on_blocked(self.now)
+                change_s = limit.next_change_s(self.now)
+                assert change_s > 0.0
+                return self.now + (min(change_s, pause_s) if pause_s > 0.0 else change_s)
+            limit.on_start(self.now)
+            self.inflight += 1
+            self.starts += 1
+            took_s, is_fine = upstream(self.inflight, self._rng)
+            heapq.heappush(self._ends, (self.now + took_s, self.now, is_fine))
+
+    def end(self, began: float, verdict: Verdict) -> None:
+        self.limit.on_outcome(ended(self.now, self.now - began), verdict)
+        self.inflight -= 1
+        self.successes += verdict is Verdict.SUCCESS
+        assert self.limit.inflight == self.inflight
+
+
+# what is in flight
+
+
+@pytest.mark.parametrize("limit", [0.4, 1.0, 2.4, 7.0])
+def test_over_time_as_many_are_in_flight_as_the_limit_says(limit: float) -> None:
+    """Up and down by a seventh in the experiment, and the mean is the limit."""
+    pull = Pull(pinned(limit)).run(400.0, fine)
+    assert pull.held_s / pull.seconds == pytest.approx(limit, rel=0.04)
+
+
+@pytest.mark.parametrize("limit", [0.4, 1.0, 4.0])
+def test_who_fails_at_once_is_not_tried_more_often_than_who_answers(limit: float) -> None:
+    """Failures in 1 ms under a limit that was used to 100 ms: limit / 100 ms a second, the experiment's swing apart."""
+    pull = Pull(pinned(limit)).run(30.0, fine)
+    carried = pull.starts / pull.seconds
+    pull.run(120.0, broken)
+    assert pull.starts / pull.seconds < 1.15 * carried
+
+
+def test_an_upstream_that_breaks_sees_fewer_and_fewer_attempts() -> None:
+    pull = Pull(made()).run(60.0, full_above(10))
+    before = pull.starts / pull.seconds
+    pull.run(20.0, broken)
+    pull.run(60.0, broken)
+    assert pull.limit.limit < 1.0
+    assert pull.starts / pull.seconds < before / 10
+
+
+def test_ignored_attempts_free_their_slot_and_teach_nothing() -> None:
+    limit = Pull(made()).run(60.0, full_above(6)).limit
+    now = START + 60.0
+    limit.next_start_s(now)
+    for _ in range(500):
+        before, held = (limit.limit, limit.inside(), len(limit.notes)), limit.inflight
+        limit.on_start(now)
+        assert limit.inflight == held + 1
+        limit.on_outcome(ended(now, 9.0), Verdict.IGNORE)
+        assert (limit.limit, limit.inside(), len(limit.notes)) == before
+        assert limit.inflight == held
+
+
+# what it learns
+
+
+@pytest.mark.parametrize("most", [2, 6, 20])
+def test_it_finds_about_what_a_full_upstream_can_carry(most: int) -> None:
+    """More than ``most`` in flight are answered 500: after two minutes most of what can be carried is, at few failures."""
+    pull = Pull(made()).run(120.0, full_above(most)).run(300.0, full_above(most))
+    assert pull.successes / pull.seconds > 0.6 * most / LATENCY_S
+    assert pull.successes / pull.starts > 0.8
+    assert 0.5 * most < pull.limit.limit < 1.6 * most
+
+
+def test_nobody_who_waits_for_it_means_no_more() -> None:
+    """However well it goes: a limit that is not used up does not grow, on the way up or after."""
+    pull = Pull(made(start=6.0), callers=3).run(240.0, failing(0.0), blocked=False)
+    assert max(pull.levels) == 6.0
+    pull = Pull(made(start=6.0)).run(240.0, failing(0.0), blocked=False)
+    assert max(pull.levels) == 6.0
+    assert Pull(made(start=6.0)).run(20.0, failing(0.0)).limit.limit > 12.0, (
+        "and with somebody who waits it would"
+    )
+
+
+@pytest.mark.parametrize("share", [0.05, 0.15])
+def test_failures_that_have_nothing_to_do_with_load_are_acquitted(share: float) -> None:
+    pull = Pull(pinned(8.0)).run(900.0, failing(share))
+    assert pull.limit.base_rate > 0.5 * share
+    said = [words for _, words in pull.limit.notes if words.endswith("not held against it")]
+    assert said or share < 0.1
+
+
+@pytest.mark.parametrize("share", [0.5, 0.6, 0.75, 1.0])
+def test_a_half_or_more_is_never_acquitted(share: float) -> None:
+    for seed in range(3):
+        pull = Pull(pinned(8.0), seed=seed).run(300.0, failing(share))
+        assert max(pull.bases) < 0.5
+
+
+def test_an_app_that_rests_keeps_what_it_had_where_all_is_well() -> None:
+    pull = Pull(made()).run(60.0, fine)
+    before = pull.limit.limit
+    pull.callers = 1
+    pull.run(300.0, fine)
+    assert pull.limit.limit == before > 10.0
+
+
+def test_an_app_that_rests_a_moment_finds_about_what_it_had() -> None:
+    """A tenth fails, as it does at the edge; then but one caller for eight seconds."""
+    pull = Pull(made()).run(200.0, full_above(10))
+    before = pull.successes / pull.seconds
+    pull.callers = 1
+    pull.run(8.0, fine)
+    pull.callers = 40
+    pull.run(20.0, full_above(10))
+    assert pull.successes / pull.seconds > 0.6 * before
+
+
+# the gate
+
+
+def test_while_the_gate_is_closed_nothing_moves_it() -> None:
+    """Attempts from before, probes, ticks and half an hour: all the same."""
+    pull = Pull(made()).run(60.0, full_above(8))
+    limit, now = pull.limit, pull.now
+    limit.on_gate_closed(now)
+    before = limit.limit
+    for number in range(1000):
+        now += 1.8
+        limit.next_start_s(now)
+        limit.on_start(now)
+        limit.on_outcome(ended(now, 1.7), Verdict.DROPPED if number % 7 else Verdict.IGNORE)
+        assert limit.limit == before
+
+
+def test_when_it_opens_most_of_what_was_known_is_in_force_and_soon_all() -> None:
+    pull = Pull(made()).run(120.0, full_above(8))
+    limit, before = pull.limit, pull.limit.limit
+    limit.on_gate_closed(pull.now)
+    pull.now += 300.0
+    pull.limit.on_gate_opened(pull.now)
+    assert 0.7 * before < limit.limit < before
+    pull.run(12.0, full_above(8))
+    assert limit.limit > 0.85 * before
+
+
+def test_cuts_on_the_way_into_an_outage_are_taken_back() -> None:
+    """The failures that closed the gate had cut the limit first; they were the outage's."""
+    pull = Pull(made()).run(120.0, full_above(8))
+    before = pull.limit.limit
+    while pull.limit.limit > 0.7 * before:
+        pull.run(0.5, broken)
+    pull.limit.on_gate_closed(pull.now)
+    pull.limit.on_gate_opened(pull.now + 60.0)
+    assert pull.limit.limit > 0.75 * before
+
+
+def test_a_gate_that_flaps_long_after_a_cut_does_not_bring_back_the_height_of_then() -> None:
+    limit, now = made(start=60.0), START
+    while not any("cut" in words for _, words in limit.notes):
+        now += 0.05
+        limit.next_start_s(now)
+        limit.on_start(now)
+        limit.on_outcome(ended(now, 0.01), Verdict.DROPPED)
+    limit.set_bounds(LOWEST, 5.0)
+    limit.set_bounds(LOWEST, 256.0)
+    now += 3600.0
+    for _ in range(3):
+        before = limit.limit
+        limit.on_gate_closed(now)
+        limit.on_gate_opened(now + 2.0)
+        now += 4.0
+        assert limit.limit <= before
+
+
+@pytest.mark.parametrize("later_s", [4.0, 3600.0])
+def test_a_cut_never_raises_it(later_s: float) -> None:
+    """It was cut at 60, then came down to 5 in other ways, and a gate opened; a third of the attempts fails."""
+    limit, now, rng = made(start=60.0), START, random.Random(1)
+    for number in range(4000):
+        now += 0.02
+        if number == 1000:
+            now += later_s
+            limit.set_bounds(LOWEST, 5.0)
+            limit.set_bounds(LOWEST, 256.0)
+            limit.on_gate_closed(now)
+            limit.on_gate_opened(now)
+        limit.next_start_s(now)
+        limit.on_start(now)
+        before = limit.limit
+        limit.on_outcome(ended(now, 0.01), Verdict.SUCCESS if rng.random() < 0.7 else Verdict.DROPPED)
+        assert limit.limit <= before
+    assert sum(words.startswith("cut") for _, words in limit.notes) > 3
+
+
+def test_an_outage_on_the_way_up_is_no_end_of_it() -> None:
+    """The upstream is down when the pod starts, or a second later; then it climbs as it would have."""
+    for lives_s in (0.0, 1.0):
+        pull = Pull(made()).run(lives_s, fine)
+        pull.limit.on_gate_closed(pull.now)
+        pull.now += 60.0
+        pull.run(0.2, fine)
+        pull.limit.on_gate_opened(pull.now)
+        pull.run(15.0, full_above(8))
+        assert pull.limit.limit > 5.0
+
+
+# the operator
+
+
+def test_it_starts_within_its_bounds() -> None:
+    assert made().limit == 1.0
+    assert made(start=3.0, lowest=5.0).limit == 5.0
+    assert made(start=300.0, highest=20.0).limit == 20.0
+    assert made(start=3.0, lowest=5.0).value == 5
+
+
+def test_other_bounds_move_it_into_them_and_no_further() -> None:
+    pull = Pull(made()).run(60.0, full_above(8))
+    limit, before = pull.limit, pull.limit.limit
+    known = limit.inside()["pairs"]
+    limit.set_bounds(LOWEST, 300.0)
+    assert limit.limit == before
+    limit.set_bounds(LOWEST, 2.0)
+    assert limit.limit == 2.0
+    limit.next_start_s(pull.now)
+    assert limit.value <= 3
+    limit.set_bounds(12.0, 300.0)
+    assert limit.limit == 12.0
+    assert limit.inside()["pairs"] == known
+    before_run = len(pull.levels)
+    pull.run(60.0, full_above(2))
+    assert min(pull.levels[before_run:]) == 12.0
+
+
+def test_what_it_has_inside_can_be_shown_as_gauges_and_as_json() -> None:
+    pull = Pull(made())
+    for upstream in (fine, full_above(3), broken, failing(0.3)):
+        pull.run(20.0, upstream)
+        inside = pull.limit.inside()
+        assert all(isinstance(value, float) and not math.isnan(value) for value in inside.values())
+        text = json.dumps({name: _number(value) for name, value in inside.items()}, allow_nan=False)
+        assert set(json.loads(text)) == set(inside)
+    assert made().inside()["ceiling"] == math.inf
+    assert inside["exact"] == pull.limit.limit
+
+
+def test_it_tells_what_it_decided_in_order_and_not_without_end() -> None:
+    pull = Pull(made())
+    for _ in range(60):
+        pull.run(20.0, full_above(8)).run(5.0, broken)
+    times = [at for at, _ in pull.limit.notes]
+    assert times == sorted(times)
+    assert 20 < len(times) <= 200
+    assert all(words for _, words in pull.limit.notes)
+
+
+# clocks
+
+
+@pytest.mark.parametrize("jump_s", [3 * 3600.0, -3 * 3600.0, 0.7, -0.7, -WALL])
+def test_a_wall_clock_that_is_put_right_disturbs_nothing(jump_s: float) -> None:
+    """There and back, again and again: it goes on ticking, and keeps about the limit that it had."""
+    pull = Pull(made()).run(120.0, full_above(8))
+    before, asked = pull.limit.limit, pull.asked
+    for number in range(40):
+        wall = WALL + pull.now - START
+        pull.limit.set_wall(pull.now, wall + jump_s if number % 2 == 0 else wall)
+        pull.run(1.7, full_above(8))
+    assert pull.successes / pull.seconds > 0.5 * 8 / LATENCY_S
+    assert 0.5 * before < pull.limit.limit < 2.0 * before
+    assert pull.asked - asked < 40 * 1.7 * 400
+
+
+@pytest.mark.parametrize("gap_s", [20.0, 3600.0, 1e9])
+def test_a_machine_that_sleeps_goes_on_where_it_was(gap_s: float) -> None:
+    """With attempts under way, which end after it and seem to have taken that long: some well, some not."""
+    pull = Pull(made()).run(120.0, full_above(8))
+    before, asked = pull.limit.limit, pull.asked
+    assert pull.inflight > 4
+    pull.now += gap_s
+    pull.limit.next_start_s(pull.now)
+    assert pull.limit.limit == pytest.approx(before, rel=0.5)
+    pull.run(60.0, full_above(8))
+    assert pull.successes / pull.seconds > 0.5 * 8 / LATENCY_S
+    assert pull.asked - asked < 60 * 400
+
+
+def test_one_answer_that_took_very_long_holds_up_nobody() -> None:
+    pull = Pull(made()).run(120.0, full_above(8))
+    before = pull.successes / pull.seconds
+    pull.limit.on_start(pull.now)
+    pull.inflight += 1
+    pull.end(pull.now - 1800.0, Verdict.SUCCESS)
+    pull.run(1.0, failing(0.5)).run(30.0, full_above(8))
+    assert pull.successes / pull.seconds > 0.7 * before

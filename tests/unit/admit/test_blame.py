@@ -1,0 +1,160 @@
+"""Blame: chance is acquitted, a full upstream never, and neither are failures that come in clusters."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.admit.blame import Blame
+from proxy.admit.experiment import EPS, Half
+
+HIGH, LOW = 1, -1
+
+
+def half(phase: int, ok: int, bad: int) -> Half:
+    made = Half(phase, 10.0, 0.0)
+    made.successes, made.failures = ok, bad
+    return made
+
+
+Upstream = Callable[[int, random.Random], int]
+"""How many of so many attempts in one half fail."""
+
+
+def by_chance(share: float) -> Upstream:
+    return lambda attempts, rng: sum(rng.random() < share for _ in range(attempts))
+
+
+def full(capacity: float, noise: float = 0.03) -> Upstream:
+    """Serves so many in a half and fails the rest."""
+    return lambda attempts, rng: max(0, min(attempts, round(attempts - capacity * rng.gauss(1.0, noise))))
+
+
+def in_clusters(share: float) -> Upstream:
+    """A half fails as a whole or not at all."""
+    return lambda attempts, rng: attempts if rng.random() < share else 0
+
+
+def judge(upstream: Upstream, seed: int = 1, *, pairs: int = 60, attempts: int = 100) -> Blame:
+    """Let the arms differ by twice EPS, as they do where the limit binds."""
+    it, rng = Blame(), random.Random(seed)
+    for _ in range(pairs):
+        n_hi = round(attempts * (1 + EPS) * rng.gauss(1.0, 0.02))
+        n_lo = round(attempts * (1 - EPS) * rng.gauss(1.0, 0.02))
+        bad_hi, bad_lo = upstream(n_hi, rng), upstream(n_lo, rng)
+        it.take(half(HIGH, n_hi - bad_hi, bad_hi), half(LOW, n_lo - bad_lo, bad_lo))
+    return it
+
+
+def failing(it: Blame) -> float:
+    return (it.high_failures + it.low_failures) / (it.high_attempts + it.low_attempts)
+
+
+def test_nothing_is_known_at_first() -> None:
+    it = Blame()
+    assert (it.value, it.is_clustered, it.is_disproved(0.01)) == (0.5, False, False)
+    it.take(half(HIGH, 50, 0), half(LOW, 40, 0))
+    assert it.value == 0.5, "no failure, no vote"
+
+
+def test_the_worked_example_of_the_docstring() -> None:
+    """30 % of 333 attempts fail, 55 % of them high: 52 and 48. Were it full, 67 would have been high."""
+    it = Blame()
+    it.take(half(HIGH, 183 - 52, 52), half(LOW, 150 - 48, 48))
+    assert it.odds == pytest.approx(-4.3, abs=0.3), "expected and variance are rounded there"
+
+
+@pytest.mark.parametrize("share", [0.03, 0.1, 0.2, 0.3])
+def test_failures_by_chance_are_disproved(share: float) -> None:
+    """Under all of 20 seeds or nearly."""
+    found = [judge(by_chance(share), seed, pairs=100) for seed in range(20)]
+    assert sum(it.is_disproved(failing(it)) for it in found) >= 16
+    assert sum(it.value < 0.1 for it in found) >= 18
+    assert not any(it.value > 0.9 for it in found)
+
+
+@pytest.mark.parametrize("capacity", [60.0, 80.0, 90.0])
+def test_a_full_upstream_is_blamed_and_never_acquitted_on_the_way(capacity: float) -> None:
+    for seed in range(20):
+        rng, it = random.Random(seed), Blame()
+        for _ in range(40):
+            n_hi, n_lo = round(100 * (1 + EPS)), round(100 * (1 - EPS))
+            bad_hi, bad_lo = full(capacity)(n_hi, rng), full(capacity)(n_lo, rng)
+            it.take(half(HIGH, n_hi - bad_hi, bad_hi), half(LOW, n_lo - bad_lo, bad_lo))
+            assert not it.is_disproved(failing(it))
+        assert it.value > 0.95
+
+
+def test_failures_in_clusters_are_not_acquitted() -> None:
+    """Whole halves fail, high or low alike: that is no chance, and silence of the arms proves nothing."""
+    found = [judge(in_clusters(0.2), seed) for seed in range(20)]
+    assert all(it.is_clustered for it in found)
+    assert not any(it.is_disproved(failing(it)) for it in found)
+    assert not any(judge(by_chance(0.2), seed).is_clustered for seed in range(20))
+
+
+def test_clusters_are_forgotten() -> None:
+    it, rng = judge(in_clusters(0.2)), random.Random(2)
+    for _ in range(60):
+        bad_hi, bad_lo = by_chance(0.2)(114, rng), by_chance(0.2)(86, rng)
+        it.take(half(HIGH, 114 - bad_hi, bad_hi), half(LOW, 86 - bad_lo, bad_lo))
+    assert not it.is_clustered
+
+
+def test_one_burst_is_one_vote() -> None:
+    """300 failures in one high half, after many that speak of chance, turn nothing round."""
+    it = judge(by_chance(0.1))
+    before = it.odds
+    it.take(half(HIGH, 0, 300), half(LOW, 86, 9))
+    assert it.value < 0.75, "it shakes what was known and proves nothing"
+    assert it.odds > before
+
+
+def test_the_more_fail_the_surer_it_must_be() -> None:
+    """The evidence that acquits a tenth does not acquit four tenths."""
+    it = Blame()
+    rng = random.Random(4)
+    while not it.is_disproved(0.1):
+        bad_hi, bad_lo = by_chance(0.1)(114, rng), by_chance(0.1)(86, rng)
+        it.take(half(HIGH, 114 - bad_hi, bad_hi), half(LOW, 86 - bad_lo, bad_lo))
+    assert not it.is_disproved(0.4)
+    shares = [share / 100 for share in range(100)]
+    answers = [it.is_disproved(share) for share in shares]
+    assert answers == sorted(answers, reverse=True), "no larger share is acquitted where a smaller is not"
+
+
+def test_a_handful_of_failures_disproves_nothing() -> None:
+    it = Blame()
+    for _ in range(14):
+        it.take(half(HIGH, 113, 0), half(LOW, 85, 1))
+        assert not it.is_disproved(0.01)
+
+
+def test_arms_that_did_not_differ_tell_nothing_much() -> None:
+    """Chance with equal counts in both halves takes far longer to be disproved than with different ones."""
+    rng, it = random.Random(1), Blame()
+    for _ in range(6):
+        bad_hi, bad_lo = by_chance(0.2)(100, rng), by_chance(0.2)(100, rng)
+        it.take(half(HIGH, 100 - bad_hi, bad_hi), half(LOW, 100 - bad_lo, bad_lo))
+    assert it.odds > judge(by_chance(0.2), 1, pairs=6).odds
+
+
+def test_what_fell_where_is_said_in_words() -> None:
+    it = Blame()
+    it.take(half(HIGH, 50, 7), half(LOW, 40, 3))
+    assert it.describe() == "7 of 57 at more load, 3 of 43 at less"
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 2000)] * 4), max_size=40))
+def test_any_votes_make_a_probability(votes: list[tuple[int, int, int, int]]) -> None:
+    it = Blame()
+    for high_ok, high_bad, low_ok, low_bad in votes:
+        it.take(half(HIGH, high_ok, high_bad), half(LOW, low_ok, low_bad))
+        assert 0.0 <= it.value <= 1.0
+        assert math.isfinite(it.odds)
+        assert isinstance(it.is_disproved(0.3), bool)
