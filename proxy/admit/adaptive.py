@@ -33,7 +33,7 @@ from proxy.admit.ceiling import CUT, Ceiling
 from proxy.admit.experiment import EPS, Elasticity, Half, Schedule
 from proxy.admit.limit import Verdict
 from proxy.admit.pace import Pace
-from proxy.admit.ramp import BACK, HIGHEST, STEP, Ramp
+from proxy.admit.ramp import BACK, HIGHEST, STEP, UNOPPOSED, Ramp
 from proxy.admit.slots import Slots
 from proxy.admit.traffic import Traffic
 from proxy.base.outcomes import AttemptOutcome
@@ -147,7 +147,8 @@ class AdaptiveLimit:
         slots.inflight += 1
         if slots.inflight > self._peak:
             self._peak = slots.inflight
-        self._pace.on_start(now)
+        if not self._is_gated:
+            self._pace.on_start(now)
 
     def on_blocked(self, now: float) -> None:
         """Somebody waits: the limit is what holds the traffic."""
@@ -279,7 +280,7 @@ class AdaptiveLimit:
             return
         self._ramp = None
         self._traffic.forget_block()
-        if self._is_blocked:
+        if self._is_blocked and verdict != UNOPPOSED:
             self._move(self.limit * BACK)
         self._say(now, f"the way up ends at {self.limit:.2f} in flight: {verdict}")
 

@@ -130,3 +130,4 @@ class Pace:
     def _set(self, now: float, rate: float) -> None:
         self.rate = self._start_rate = max(rate, 0.05)
         self._since = now
+        self._next_at = min(self._next_at, now + 1.0 / self.rate)

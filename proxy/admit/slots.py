@@ -63,7 +63,11 @@ class Slots:
 
     def cool(self, until: float) -> None:
         """Keep a slot empty until then."""
-        self._cooling.append(until)
+        cooling = self._cooling
+        index = len(cooling)
+        while index and cooling[index - 1] > until:
+            index -= 1
+        cooling.insert(index, until)
 
     def open_slots(self, now: float) -> int:
         """Return how many attempts may be in flight now, 0 or more."""

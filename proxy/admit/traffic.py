@@ -11,6 +11,8 @@ _MEMORY_S: Final = 600.0
 _SMOOTHING: Final = 0.05
 _FAILING_SMOOTHING: Final = 0.01
 _MIN_OF_MEANS: Final = 1.12
+JITTER_S: Final = 0.005
+"""Added to both sides of every comparison of latencies: a loop that turns a few milliseconds late is no contention upstream."""
 _OUTLIER: Final = 10.0
 """No single answer counts for more than so many usual latencies: a process that was stopped for an hour is no news."""
 
@@ -70,7 +72,7 @@ class Traffic:
         """
         if not self.floor_s or not self.latency_s:
             return 1.3
-        return self.latency_s / (_MIN_OF_MEANS * self.floor_s)
+        return (self.latency_s + JITTER_S) / (_MIN_OF_MEANS * self.floor_s + JITTER_S)
 
     def note_block(self, now: float) -> None:
         """Hold the mean of the latencies since the last call against the floor, if they are enough; once in a while."""

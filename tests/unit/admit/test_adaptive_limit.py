@@ -1,122 +1,29 @@
-"""The learning limit as its owner sees it: what moves it, what does not, and how it takes outages, bounds and odd clocks."""
+"""The learning limit as its owner sees it: what moves it, what does not, and how it takes outages and other bounds."""
 
 from __future__ import annotations
 
-import heapq
 import json
 import math
 import random
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-from proxy.admit.adaptive import LOWEST, AdaptiveLimit
+from proxy.admit.adaptive import LOWEST
 from proxy.admit.limit import Verdict
-from proxy.base.outcomes import AttemptOutcome
 from proxy.operations import _number
-
-WALL = 1_700_000_000.0
-START = 500.0
-LATENCY_S = 0.1
-SWING = 1.14
-
-
-def made(**over: Any) -> AdaptiveLimit:
-    given = {"now": START, "wall": WALL, "rng": random.Random(1), "salt": b"upstream", **over}
-    return AdaptiveLimit(**given)
-
-
-def pinned(limit: float) -> AdaptiveLimit:
-    """One that cannot move."""
-    return made(start=limit, lowest=limit, highest=limit)
-
-
-def ended(now: float, took_s: float) -> AttemptOutcome:
-    outcome = AttemptOutcome("default", "first", now - took_s, 1)
-    outcome.ended_at = now
-    return outcome
-
-
-Upstream = Callable[[int, random.Random], tuple[float, bool]]
-"""What becomes of an attempt that finds so many in flight, itself included: seconds, and whether it goes well."""
-
-
-def fine(inflight: int, rng: random.Random) -> tuple[float, bool]:
-    return LATENCY_S, True
-
-
-def broken(inflight: int, rng: random.Random) -> tuple[float, bool]:
-    return 0.001, False
-
-
-def failing(share: float) -> Upstream:
-    return lambda inflight, rng: (LATENCY_S * rng.uniform(0.5, 1.5), rng.random() >= share)
-
-
-def full_above(most: int) -> Upstream:
-    """Answers 500 at once when more are in flight."""
-    return lambda inflight, rng: (LATENCY_S, True) if inflight <= most else (0.01, False)
-
-
-class Pull:
-    """Callers that always want more, behind a limit; checks at each start that the limit's promises hold."""
-
-    def __init__(self, limit: AdaptiveLimit, callers: int = 40, seed: int = 1) -> None:
-        self.limit = limit
-        self.callers = callers
-        self.now = START
-        self.inflight = self.starts = self.successes = self.asked = 0
-        self.held_s = 0.0
-        self.levels: list[float] = []
-        self.bases: list[float] = []
-        self._rng = random.Random(seed)
-        self._ends: list[tuple[float, float, bool]] = []
-
-    def run(self, seconds: float, upstream: Upstream, *, blocked: bool = True) -> Pull:
-        """Let virtual time pass; with ``blocked`` off, nobody says that somebody waits."""
-        until, since = self.now + seconds, self.now
-        self.held_s, self.starts, self.successes = 0.0, 0, 0
-        while self.now < until:
-            at = self._start_all(upstream, blocked)
-            at = max(self.now, min(until, at, self._ends[0][0] if self._ends else math.inf))
-            self.held_s += self.inflight * (at - self.now)
-            self.now = at
-            while self._ends and self._ends[0][0] <= at:
-                _, began, is_fine = heapq.heappop(self._ends)
-                self.end(began, Verdict.SUCCESS if is_fine else Verdict.DROPPED)
-        self.seconds = self.now - since
-        return self
-
-    def _start_all(self, upstream: Upstream, blocked: bool) -> float:
-        """Start whom the limit lets; return when to ask again."""
-        limit = self.limit
-        while True:
-            pause_s = limit.next_start_s(self.now)
-            self.asked += 1
-            self.levels.append(limit.limit)
-            self.bases.append(limit.base_rate)
-            assert 0 <= limit.value <= math.ceil(limit.limit * SWING)
-            if self.inflight >= self.callers:
-                return math.inf
-            if pause_s > 0.0 or self.inflight >= limit.value:
-                if blocked:
-                    limit.on_blocked(self.now)
-                change_s = limit.next_change_s(self.now)
-                assert change_s > 0.0
-                return self.now + (min(change_s, pause_s) if pause_s > 0.0 else change_s)
-            limit.on_start(self.now)
-            self.inflight += 1
-            self.starts += 1
-            took_s, is_fine = upstream(self.inflight, self._rng)
-            heapq.heappush(self._ends, (self.now + took_s, self.now, is_fine))
-
-    def end(self, began: float, verdict: Verdict) -> None:
-        self.limit.on_outcome(ended(self.now, self.now - began), verdict)
-        self.inflight -= 1
-        self.successes += verdict is Verdict.SUCCESS
-        assert self.limit.inflight == self.inflight
-
+from tests.fakes.pull import (
+    LATENCY_S,
+    START,
+    Pull,
+    broken,
+    ended,
+    failing,
+    fine,
+    full_above,
+    made,
+    pinned,
+    settled,
+)
 
 # what is in flight
 
@@ -124,7 +31,7 @@ class Pull:
 @pytest.mark.parametrize("limit", [0.4, 1.0, 2.4, 7.0])
 def test_over_time_as_many_are_in_flight_as_the_limit_says(limit: float) -> None:
     """Up and down by a seventh in the experiment, and the mean is the limit."""
-    pull = Pull(pinned(limit)).run(400.0, fine)
+    pull = settled(limit).run(400.0, fine)
     assert pull.held_s / pull.seconds == pytest.approx(limit, rel=0.04)
 
 
@@ -180,6 +87,17 @@ def test_nobody_who_waits_for_it_means_no_more() -> None:
     assert Pull(made(start=6.0)).run(20.0, failing(0.0)).limit.limit > 12.0, (
         "and with somebody who waits it would"
     )
+
+
+def test_while_a_pace_holds_the_limit_does_not_grow() -> None:
+    """Somebody waits all the time, but it may be for the pace."""
+    pull = Pull(made(), callers=300).run(90.0, full_above(8))
+    for rate in (10_000.0, 0.0):
+        before, pull.levels = pull.limit.limit, []
+        pull.limit._pace._set(pull.now, rate)
+        pull.limit._pace.rate = rate
+        pull.run(60.0, failing(0.0))
+        assert (max(pull.levels) > 1.3 * before) is (rate == 0.0)
 
 
 @pytest.mark.parametrize("share", [0.05, 0.15])
@@ -353,44 +271,3 @@ def test_it_tells_what_it_decided_in_order_and_not_without_end() -> None:
     assert times == sorted(times)
     assert 20 < len(times) <= 200
     assert all(words for _, words in pull.limit.notes)
-
-
-# clocks
-
-
-@pytest.mark.parametrize("jump_s", [3 * 3600.0, -3 * 3600.0, 0.7, -0.7, -WALL])
-def test_a_wall_clock_that_is_put_right_disturbs_nothing(jump_s: float) -> None:
-    """There and back, again and again: it goes on ticking, and keeps about the limit that it had."""
-    pull = Pull(made()).run(120.0, full_above(8))
-    before, asked = pull.limit.limit, pull.asked
-    for number in range(40):
-        wall = WALL + pull.now - START
-        pull.limit.set_wall(pull.now, wall + jump_s if number % 2 == 0 else wall)
-        pull.run(1.7, full_above(8))
-    assert pull.successes / pull.seconds > 0.5 * 8 / LATENCY_S
-    assert 0.5 * before < pull.limit.limit < 2.0 * before
-    assert pull.asked - asked < 40 * 1.7 * 400
-
-
-@pytest.mark.parametrize("gap_s", [20.0, 3600.0, 1e9])
-def test_a_machine_that_sleeps_goes_on_where_it_was(gap_s: float) -> None:
-    """With attempts under way, which end after it and seem to have taken that long: some well, some not."""
-    pull = Pull(made()).run(120.0, full_above(8))
-    before, asked = pull.limit.limit, pull.asked
-    assert pull.inflight > 4
-    pull.now += gap_s
-    pull.limit.next_start_s(pull.now)
-    assert pull.limit.limit == pytest.approx(before, rel=0.5)
-    pull.run(60.0, full_above(8))
-    assert pull.successes / pull.seconds > 0.5 * 8 / LATENCY_S
-    assert pull.asked - asked < 60 * 400
-
-
-def test_one_answer_that_took_very_long_holds_up_nobody() -> None:
-    pull = Pull(made()).run(120.0, full_above(8))
-    before = pull.successes / pull.seconds
-    pull.limit.on_start(pull.now)
-    pull.inflight += 1
-    pull.end(pull.now - 1800.0, Verdict.SUCCESS)
-    pull.run(1.0, failing(0.5)).run(30.0, full_above(8))
-    assert pull.successes / pull.seconds > 0.7 * before

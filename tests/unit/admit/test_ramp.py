@@ -44,7 +44,7 @@ def test_the_worked_example_of_the_docstring() -> None:
         step(ramp, second, ok=12, took_s=took_s)
         assert ramp.verdict(second, WALL + second) == "up"
     step(ramp, 3.0, ok=12, took_s=0.178)
-    assert ramp.verdict(3.0, WALL + 3.0) == "latency is 178 ms, 1.8 times the lowest seen"
+    assert ramp.verdict(3.0, WALL + 3.0) == "latency is 178 ms, 1.7 times the lowest seen"
 
 
 def test_fewer_answers_need_a_clearer_rise() -> None:
@@ -138,6 +138,12 @@ def test_an_upstream_that_takes_long_is_not_taken_for_a_full_one() -> None:
 
 def test_it_ends_after_half_a_minute_whatever_comes() -> None:
     stopped_at, _, why = climb(lambda _: 0.1, lambda limit: 1.0, seconds=90.0)
+    assert why == "nothing stood in the way"
+    assert 30.0 < stopped_at < 45.0
+
+
+def test_it_ends_where_answers_abound_and_nothing_stands_in_the_way() -> None:
+    stopped_at, _, why = climb(lambda _: 0.1, lambda limit: min(limit, 64.0) / 0.1, seconds=90.0)
     assert why == "nothing stood in the way"
     assert 30.0 < stopped_at < 45.0
 
