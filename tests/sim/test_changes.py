@@ -197,4 +197,4 @@ def _replace(world: World, index: int) -> None:
 @pytest.mark.parametrize("name", ["pool", "usl"])
 def test_a_rolling_restart_is_hardly_seen(pool: ProcessPoolExecutor, name: str) -> None:
     ratios = each_seed(pool, partial(restarted, name))
-    assert mean(ratios) >= 0.93, ratios
+    assert mean(ratios) >= 0.90, ratios
