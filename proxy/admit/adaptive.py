@@ -33,7 +33,7 @@ from proxy.admit.ceiling import CUT, Ceiling
 from proxy.admit.experiment import EPS, Elasticity, Half, Schedule
 from proxy.admit.limit import Verdict
 from proxy.admit.pace import Pace
-from proxy.admit.ramp import BACK, HIGHEST, STEP, UNOPPOSED, Ramp
+from proxy.admit.ramp import BACK, HIGHEST, STEP, UNOPPOSED, UP, Ramp
 from proxy.admit.slots import Slots
 from proxy.admit.traffic import Traffic
 from proxy.base.outcomes import AttemptOutcome
@@ -196,8 +196,7 @@ class AdaptiveLimit:
         self._gated_at = now
         cut_lately = now - self._ceiling.cut_at < 10.0
         self._gated_limit = max(self.limit, self._ceiling.before_cuts if cut_lately else 0.0)
-        if self._half is not None:
-            self._half.is_clean = False
+        self._spoil_half()
         if self._first is not None:
             self._first.is_clean = False
 
@@ -272,17 +271,25 @@ class AdaptiveLimit:
         self._traffic.floor_s = ramp.floor_s
         if not verdict:
             return
-        if verdict == "up":
+        if verdict == UP:
             if self._is_blocked:
                 self._elasticity.fade(0.3)
                 self._is_blocked = False
                 self._move(min(max(HIGHEST, self.limit), self.limit * STEP))
             return
-        self._ramp = None
-        self._traffic.forget_block()
+        self._end_ramp()
         if self._is_blocked and verdict != UNOPPOSED:
             self._move(self.limit * BACK)
         self._say(now, f"the way up ends at {self.limit:.2f} in flight: {verdict}")
+
+    def _end_ramp(self) -> None:
+        self._ramp = None
+        self._traffic.forget_block()
+
+    def _spoil_half(self) -> None:
+        """Something else than the experiment moved the load in this half."""
+        if self._half is not None:
+            self._half.is_clean = False
 
     def _turn(self, now: float, number: int) -> None:
         """One half ends and the next begins."""
@@ -380,7 +387,7 @@ class AdaptiveLimit:
             self._wants_more = True
         if z > 0.25 + error:
             return GROW * (1.0 + STREAK_GAIN * self._streak) * z * unit
-        if z > 0.5 * error and contention < 1.15:
+        if z > 0.5 * error and contention < FREE:
             return GROW * (z - 0.5 * error) * unit
         if z < -0.5 * error:
             is_clear = z < -0.3 and z < -2.0 * error
@@ -446,11 +453,9 @@ class AdaptiveLimit:
         self._move(min(limit, max(least, CUT * min(limit, self._peak + 0.5))))
         self._peak = self.inflight
         self._elasticity.fade(0.3)
-        if self._half is not None:
-            self._half.is_clean = False
+        self._spoil_half()
         if self._ramp is not None:
-            self._ramp = None
-            traffic.forget_block()
+            self._end_ramp()
         self._pace.cut(now, traffic.ok_per_s(now))
         self._say(
             now,
@@ -463,7 +468,7 @@ class AdaptiveLimit:
 
     def _set_phase(self, phase: int) -> None:
         self._phase = phase
-        self._slots.set_limit(self.limit * (1.0 + EPS * phase))
+        self._move(self.limit)
 
     def _say_moved(self, now: float, before: float) -> None:
         if abs(self.limit - before) > 0.05 * before:

@@ -10,7 +10,7 @@ L (1 - EPS); which comes first is the same coin on every pod: a hash of the pair
 The answer is the elasticity of goodput: by how many per cent it moves when the load moves by one.
 
     d    = (S_hi - S_lo) - (E_hi - E_lo)         S: successes, E: failures in excess of the base rate
-    r    = ln(L_hi / L_lo)                       about 0.28
+    r    = ln(load_hi / load_lo)                 of the attempts that really were in flight; about 0.28
     A, B = sums of d and mean(S) r over pairs, older ones fading
     eta  = (1 - w) A / B + w prior               w: share of what is known beforehand, by the variances
 
@@ -70,7 +70,7 @@ class Schedule:
 
 
 class Half:
-    """What was seen in one half of a pair. ``since`` and ``until`` are monotonic seconds."""
+    """What was seen in one half of a pair, from ``since`` on (monotonic seconds): before, the change of load is too fresh."""
 
     def __init__(self, phase: int, limit: float, since: float) -> None:
         self.phase = phase
@@ -131,7 +131,7 @@ class Elasticity:
         self.latest = 0.0
 
     def take(self, high: Half, low: Half, base_rate: float) -> bool:
-        """Add a pair; False when it cannot be used: unbalanced, empty, not at the limit, or disturbed."""
+        """Add a pair; False when it cannot be used: unbalanced, empty, never at the limit when low, or disturbed."""
         if not (high.is_clean and low.is_clean and low.was_binding):
             return False
         if abs(math.log(high.limit / low.limit)) > _MAX_IMBALANCE:
@@ -139,15 +139,13 @@ class Elasticity:
         mean_s = (high.carried + low.carried) / 2.0
         if mean_s < 1.0:
             return False
-        if not high.load or not low.load:
+        if not (high.load and low.load and high.successes and low.successes):
             return False
         r = math.log(high.load / low.load)
         if r < 0.08:
             return False
         excess_high = high.failures - base_rate * (high.failures + high.successes)
         excess_low = low.failures - base_rate * (low.failures + low.successes)
-        if not low.successes or not high.successes:
-            return False
         d = (high.carried - low.carried) - (excess_high - excess_low)
         x = self.latest = d / (mean_s * r)
         if self.pairs:

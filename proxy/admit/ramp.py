@@ -23,6 +23,7 @@ from proxy.admit.traffic import JITTER_S
 STEP: Final = 1.25
 BACK: Final = 0.8
 HIGHEST: Final = 64.0
+UP: Final = "up"
 UNOPPOSED: Final = "nothing stood in the way"
 _PATIENCE_S: Final = 30.0
 _STOP: Final = 1.5
@@ -30,7 +31,7 @@ _MEAN_OF_LOWEST: Final = 1.06
 
 
 class Ramp:
-    """One climb. ``verdict`` says what to do at each second: "" nothing, "up" a step, anything else is why it ends."""
+    """One climb. ``verdict`` says what to do at each second: "" nothing, UP a step, anything else is why it ends."""
 
     def __init__(self, now: float, floor_s: float = 0.0) -> None:
         self.floor_s = floor_s
@@ -72,7 +73,7 @@ class Ramp:
             self._sum_s = 0.0
             self._ok = self._bad = 0
             if bad <= 0.2 * n:
-                return "up"
+                return UP
         return ""
 
     def _judge(self, ok: int, bad: int) -> str:

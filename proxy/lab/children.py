@@ -12,6 +12,7 @@ import math
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -169,3 +170,24 @@ def _json_object(line: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return told if isinstance(told, dict) else None
+
+
+@contextlib.contextmanager
+def logs_folder(kept: Path | None, name: str) -> Iterator[Path]:
+    """A folder for the children's logs: ``name`` below ``kept``, or one that is gone afterwards."""
+    if kept is None:
+        with tempfile.TemporaryDirectory(prefix="sidegate-lab-") as path:
+            yield Path(path)
+        return
+    (kept / name).mkdir(parents=True, exist_ok=True)
+    yield kept / name
+
+
+@contextlib.contextmanager
+def termination_as_interrupt() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does, so that children are stopped in order."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

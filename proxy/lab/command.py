@@ -1,17 +1,13 @@
 """The command's body: arguments become plans, plans are run, results are printed."""
 
 import argparse
-import contextlib
 import json
-import signal
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
-from pathlib import Path
 
 from proxy.lab.arms import Plan, run_arm
-from proxy.lab.children import ChildError
+from proxy.lab.children import ChildError, logs_folder, termination_as_interrupt
 from proxy.lab.model import ParamError, parsed
 from proxy.lab.models import MODELS, build_model
 from proxy.lab.pages import Habits
@@ -41,7 +37,7 @@ def execute(args: argparse.Namespace) -> int:
         print(f"sidegate lab: {error}", file=sys.stderr)
         return 2
     try:
-        with _termination_as_interrupt():
+        with termination_as_interrupt():
             return _compare_all(plans, args)
     except ChildError as error:
         print(f"sidegate lab: {error}", file=sys.stderr)
@@ -137,21 +133,11 @@ def _compare(plan: Plan, args: argparse.Namespace) -> Comparison:
     comparison = Comparison(plan, [])
     try:
         for arm in ("direct",) if args.direct_only else ("direct", "sidegate"):
-            with _logs(args.logs, f"{plan.model.name}-{arm}") as logs:
+            with logs_folder(args.logs, f"{plan.model.name}-{arm}") as logs:
                 comparison.arms.append(run_arm(plan, arm, logs=logs, progress=progress))
     finally:
         progress.clear()
     return comparison
-
-
-@contextlib.contextmanager
-def _logs(kept: Path | None, name: str) -> Iterator[Path]:
-    if kept is None:
-        with tempfile.TemporaryDirectory(prefix="sidegate-lab-") as path:
-            yield Path(path)
-        return
-    (kept / name).mkdir(parents=True, exist_ok=True)
-    yield kept / name
 
 
 def _check_paths(args: argparse.Namespace) -> None:
@@ -161,12 +147,3 @@ def _check_paths(args: argparse.Namespace) -> None:
         raise UsageError(f"--json: {args.json} is a directory")
     if args.logs is not None and args.logs.exists() and not args.logs.is_dir():
         raise UsageError(f"--logs: {args.logs} is not a directory")
-
-
-@contextlib.contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

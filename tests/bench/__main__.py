@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from tests.bench.load import drive
 from tests.bench.origin import SIZES, start_origin, write_files
 from tests.bench.peers import PEERS
 from tests.bench.report import Measurement, Row, rows, table
+from tests.bench.words import names_of
 from tests.e2e.daemon import Daemon
 
 LOAD_CORE, PEER_CORE = 0, 1
@@ -62,8 +63,8 @@ def _record(
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench BENCH=…", description=__doc__.partition("\n")[0])
-    parser.add_argument("--peers", type=_names(PEERS), default=list(PEERS), help=f"of {','.join(PEERS)}")
-    parser.add_argument("--sizes", type=_names(SIZES), help=f"of {','.join(SIZES)}")
+    parser.add_argument("--peers", type=names_of(PEERS), default=list(PEERS), help=f"of {','.join(PEERS)}")
+    parser.add_argument("--sizes", type=names_of(SIZES), help=f"of {','.join(SIZES)}")
     parser.add_argument("--connections", type=_numbers, help="default 1,32,256")
     parser.add_argument("--duration", type=int, help="seconds a measurement, after 1 s of warm-up; default 4")
     parser.add_argument("--rounds", type=int, help="the median of these counts; default 3")
@@ -80,16 +81,6 @@ def _options() -> argparse.Namespace:
     if len(os.sched_getaffinity(0)) < 2:
         parser.error("two cores are needed: one for the peer, one for the load")
     return options
-
-
-def _names(known: Collection[str]) -> Callable[[str], list[str]]:
-    def names(text: str) -> list[str]:
-        unknown = [name for name in text.split(",") if name not in known]
-        if unknown:
-            raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: not one of {', '.join(known)}")
-        return text.split(",")
-
-    return names
 
 
 def _numbers(text: str) -> list[int]:

@@ -7,18 +7,14 @@ something failed to run; the bounds are printed and not asserted.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
-import signal
 import sys
-import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 import proxy.exchange
 from proxy.lab.arms import Plan
-from proxy.lab.children import ChildError
+from proxy.lab.children import ChildError, logs_folder, termination_as_interrupt
 from proxy.lab.model import ParamError
 from proxy.lab.pages import Habits
 from tests.bench.goodput.arms import Window, run
@@ -26,6 +22,7 @@ from tests.bench.goodput.figures import Run, as_json, from_json, judged, run_of
 from tests.bench.goodput.peers import LEARNING, PEERS
 from tests.bench.goodput.report import bounds, table
 from tests.bench.goodput.upstreams import DEFAULT, LAP_PAGES, UPSTREAMS, Upstream, built
+from tests.bench.words import names_of
 
 INTERRUPTED = 130
 COMPILED = not str(proxy.exchange.__file__).endswith(".py")
@@ -36,7 +33,7 @@ def main() -> int:
     runs: list[Run] = options.shown
     failed = 0
     try:
-        with _termination_as_interrupt():
+        with termination_as_interrupt():
             for name, peer in [] if options.show else [(n, p) for n in options.models for p in options.peers]:
                 one = _run(name, peer, options)
                 failed += one is None
@@ -61,7 +58,7 @@ def _run(name: str, peer: str, options: argparse.Namespace) -> Run | None:
     plan = Plan(
         model, settings, LAP_PAGES, options.seed, window.seconds, habits, sidecar_settings=options.set
     )
-    with _logs(options.logs, f"{name}-{peer}") as logs:
+    with logs_folder(options.logs, f"{name}-{peer}") as logs:
         try:
             record = run(plan, peer, window, logs)
         except (ChildError, OSError) as error:
@@ -108,8 +105,8 @@ def _write(options: argparse.Namespace, runs: list[Run]) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make goodput GOODPUT=…", description=__doc__.partition("\n")[0])
     add = parser.add_argument
-    add("--models", type=_names(UPSTREAMS), default=DEFAULT, help=f"of {','.join(UPSTREAMS)}")
-    add("--peers", type=_names(PEERS), default=list(PEERS), help=f"of {','.join(PEERS)}")
+    add("--models", type=names_of(UPSTREAMS), default=DEFAULT, help=f"of {','.join(UPSTREAMS)}")
+    add("--peers", type=names_of(PEERS), default=list(PEERS), help=f"of {','.join(PEERS)}")
     add("--seconds", type=float, default=60.0, help="of a run; envoy-adaptive's learning comes on top")
     add("--sidegate-seconds", type=float, default=330.0, help="of a run of Sidegate untuned")
     add("--warm-up", type=float, default=5.0, help="seconds that do not count for peers that do not learn")
@@ -145,35 +142,6 @@ def _options() -> argparse.Namespace:
     except (OSError, ValueError, KeyError, TypeError) as error:
         parser.error(f"--show: {error}")
     return options
-
-
-def _names(known: Collection[str] | Mapping[str, object]) -> Callable[[str], list[str]]:
-    def names(text: str) -> list[str]:
-        unknown = [name for name in text.split(",") if name not in known]
-        if unknown:
-            raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: not one of {', '.join(known)}")
-        return text.split(",")
-
-    return names
-
-
-@contextlib.contextmanager
-def _logs(kept: Path | None, name: str) -> Iterator[Path]:
-    if kept is None:
-        with tempfile.TemporaryDirectory(prefix="sidegate-goodput-") as path:
-            yield Path(path)
-        return
-    (kept / name).mkdir(parents=True, exist_ok=True)
-    yield kept / name
-
-
-@contextlib.contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":
