@@ -187,6 +187,7 @@ class Attempt:
             if parser.is_whole:
                 return Response(head, parser.chunks, parser.body_bytes, None)
             if not connection.is_lost and not connection.has_expired:
+                outcome.head_at = now
                 return Response(head, parser.take_chunks(), 0, self)
         self._blame(connection)
         return None

@@ -36,6 +36,8 @@ class AttemptOutcome:
     """From the request's last byte to the answer: its head where it streams, all of it where it was verified."""
     body_s: float = 0.0
     """From there to the last body byte."""
+    head_at: float = 0.0
+    """When the head of an answer that streams was in; 0.0 for any other."""
     bytes_out: int = 0
     bytes_in: int = 0
 
@@ -47,6 +49,11 @@ class AttemptOutcome:
         self.inflight = inflight
         self.retry_after_s: float | None = None
         """What the upstream asked for; None when it did not."""
+
+    @property
+    def latency_s(self) -> float:
+        """How long the upstream took: to the head where the body streams, for the rest may wait for the app."""
+        return (self.head_at or self.ended_at) - self.started_at
 
     def __repr__(self) -> str:
         took_ms = (self.ended_at - self.started_at) * 1000

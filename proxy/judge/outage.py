@@ -45,7 +45,7 @@ _LATENCY_SMOOTHING: Final = 0.05
 class OutageGate:
     """Open or closed. Pure: every ``now`` is monotonic seconds. ``notes`` are its decisions, (seconds, words), newest last.
 
-    ``latency`` is the usual time of a success in seconds, ``failing`` the usual share of failures, ``probes`` how many there
+    ``latency`` is a success's usual one in seconds, ``failing`` the usual share of failures, ``probes`` how many there
     were since it last closed, ``ramp_from`` when it last opened, ``spacing_s`` the shortest pause between two probes.
     """
 
@@ -107,7 +107,7 @@ class OutageGate:
         if succeeded:
             self.failures = 0
             self.failing -= _SHARE_SMOOTHING * self.failing
-            self._note_latency(now - started_at)
+            self._note_latency(now - started_at if outcome is None else outcome.latency_s)
             return self._open(now, started_at) if self.is_closed else ""
         if self.is_closed:
             if outcome.kind == PROBE if outcome is not None else started_at >= self.closed_at:
