@@ -19,8 +19,11 @@ from proxy.wire.response import Response
 
 _PRIORITIES: Final = {priority.value.encode(): priority for priority in Priority}
 
-_IGNORED: Final = frozenset({Reason.CLIENT_GONE, Reason.STALE_CONNECTION, Reason.DEADLINE})
-"""Failures that tell nothing of the upstream's load."""
+_GIVEN_UP: Final = frozenset({Reason.CLIENT_GONE, Reason.DEADLINE})
+"""The caller's doing, unless the upstream kept it waiting for long."""
+_LONG_S: Final = 1.0
+_LONG: Final = 4.0
+"""An attempt that was given up lasted long when it took more than so many usual latencies, and more than ``_LONG_S``."""
 OF_THE_PAGE: Final = frozenset(
     {Reason.UPSTREAM_STATUS, Reason.UPSTREAM_JSON, Reason.TRUNCATED, Reason.BAD_RESPONSE}
 )
@@ -130,17 +133,26 @@ class Call:
     def verdict(self, outcome: AttemptOutcome) -> Verdict:
         """Return what an attempt tells the concurrency limit and the outage gate.
 
-        A page that fails for the third time while five others went well tells of itself, not of the load.
+        A page that fails for the third time while five others went well tells of itself, not of the load; an attempt that its
+        caller gave up tells of the upstream only where that had been silent for long.
         """
         reason = outcome.reason
         if reason is Reason.OK:
             return Verdict.SUCCESS
-        if reason in _IGNORED:
+        if reason is Reason.STALE_CONNECTION:
             return Verdict.IGNORE
+        if reason in _GIVEN_UP:
+            return Verdict.DROPPED if self._was_silent_for_long(outcome) else Verdict.IGNORE
         is_suspect = self.failures >= _TRIES_TO_SUSPECT and reason in OF_THE_PAGE
         if is_suspect and self.others_since >= _SUCCESSES_TO_SUSPECT:
             return Verdict.IGNORE
         return Verdict.DROPPED
+
+    def _was_silent_for_long(self, outcome: AttemptOutcome) -> bool:
+        """Whether it was the upstream that an attempt waited for, and longer than is usual: not a body on its way."""
+        if outcome.head_at or self.outgoing.source is not None:
+            return False
+        return outcome.latency_s > max(_LONG_S, _LONG * self.route.limiter.gated.usual_s)
 
     def judge_head(self) -> LocalReply | None:
         """Look at what only some heads hold; a reply where one cannot be carried."""

@@ -18,7 +18,9 @@ _PEAK_S: Final = 10.0
 
 
 class Gate(Protocol):
-    """What judge/outage's OutageGate is. Times are monotonic seconds."""
+    """What judge/outage's OutageGate is. Times are monotonic seconds; ``latency`` is a success's usual one in seconds."""
+
+    latency: float
 
     def next_start_s(self, now: float) -> float:
         """Return how long until a probe may start, infinity while one is out."""
@@ -71,6 +73,11 @@ class GatedLimit:
         of the moment, which slots that cool and a part-time slot in debt may bring down to 0."""
         exact: float | None = getattr(self.inner, "limit", None)
         return float(max(1, self.inner.value)) if exact is None else exact
+
+    @property
+    def usual_s(self) -> float:
+        """The usual latency of a success in seconds; 0.0 behind no gate."""
+        return self.gate.latency if self.gate is not None else 0.0
 
     def _put(self, limit: Limit) -> None:
         self.inner = limit

@@ -5,7 +5,8 @@
                 min(4 s, max(1 s, 2 * latency) * 1.3^fails) * uniform(1, 1.3)
     slow start  2^(t / doubling) attempts in flight at most, t since it opened, doubling = max(50 ms, latency)
 
-- A failure is what tells of the upstream (refused, timeout, 5xx, cut, …); what the caller's leaving cut short counts as neither.
+- A failure is what tells of the upstream (refused, timeout, 5xx, cut, …); what its caller gave up counts as neither,
+  unless that had waited for long: ``Call.verdict``.
 - ``limit`` is how many may be in flight, or lately were: twice as many failures, so that those of one moment, all sent before
   the first came back, are not enough.
 - p is the usual share of failures (smoothed over 100 attempts, clamped to 0.1 … 0.8). An upstream that fails that often at

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from tests.fakes.house import House
 from tests.fakes.loop import run, until
-from tests.fakes.origin import Asked, Line, Origin
+from tests.fakes.origin import Asked, Line, Origin, answer, silence
 
 FIXED_4: dict[str, Any] = {"limits": {"concurrency": {"mode": "fixed", "limit": 4}}}
 
@@ -45,5 +47,100 @@ def test_a_cut_body_that_streams_is_a_failure() -> None:
             assert not got.is_whole
             await until(lambda: house.witness.attempts, "it ended")
             assert (house.gate.failures, str(house.witness.attempts[0].reason)) == (1, "truncated")
+
+    run(trace())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["leaves", "deadline"])
+def test_a_call_given_up_after_long_silence_is_a_failure(how: str) -> None:
+    """An upstream that takes requests and says nothing, and apps less patient than ``timeouts.response_head``."""
+
+    async def trace() -> None:
+        async with House(Origin(then=silence()), **FIXED_4) as house:
+            apps = [await house.app() for _ in range(6)]
+            for app in apps[:4]:
+                await app.ask(headers=["Sidegate-Timeout: 1100ms"] if how == "deadline" else [])
+            await until(lambda: house.limiter.inflight == 4, "they are under way")
+            if how == "leaves":
+                await asyncio.sleep(1.05)
+                for app in apps[:4]:
+                    app.close()
+            await until(lambda: house.gate.failures == 4, "they count", 2.0)
+            for app in apps[4:]:
+                await app.ask()
+            await until(lambda: house.limiter.inflight == 2, "two more are under way")
+            for app in apps[4:]:
+                app.close()
+            await house.comes_to_rest()
+            assert (house.gate.failures, len(house.witness.attempts)) == (4, 6), "those left at once"
+
+    run(trace())
+
+
+@pytest.mark.slow
+def test_leaving_is_no_failure_where_answers_usually_take_long() -> None:
+    async def trace() -> None:
+        async with House(Origin(then=silence()), **FIXED_4) as house:
+            house.gate.latency = 0.5
+            app = await house.app()
+            await app.ask()
+            await until(lambda: house.limiter.inflight, "it is under way")
+            await asyncio.sleep(1.1)
+            app.close()
+            await house.comes_to_rest()
+            assert house.gate.failures == 0
+
+    run(trace())
+
+
+@pytest.mark.slow
+def test_leaving_an_answer_that_streams_is_no_failure_however_late() -> None:
+    async def trace() -> None:
+        async def play(line: Line, _: Asked) -> None:
+            await asyncio.sleep(1.05)
+            await line.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 50_000)
+            await line.until_gone()
+
+        async with House(Origin(then=play), body={"verify_up_to": 1000}, **FIXED_4) as house:
+            app = await house.app()
+            await app.ask()
+            await app.head()
+            app.close()
+            await house.comes_to_rest()
+            assert house.gate.failures == 0
+
+    run(trace())
+
+
+@pytest.mark.slow
+def test_an_app_that_is_slow_to_send_its_body_tells_nothing() -> None:
+    async def trace() -> None:
+        async with House(Origin(then=silence()), body={"replay_up_to": 1000}, **FIXED_4) as house:
+            app = await house.app()
+            await app.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + b"x" * 4000)
+            await until(lambda: house.limiter.inflight, "the body streams")
+            await asyncio.sleep(1.1)
+            app.close()
+            await house.comes_to_rest()
+            assert house.gate.failures == 0
+
+    run(trace())
+
+
+@pytest.mark.slow
+def test_a_probe_that_was_walked_out_of_is_followed_by_another() -> None:
+    async def trace() -> None:
+        async with House(Origin(*[answer(500)] * 6, then=silence()), **FIXED_4) as house:
+            house.gate.spacing_s = 0.05
+            house.gate.latency = 0.01
+            for number in (1, 2):
+                app = await house.app()
+                await app.ask()
+                await until(lambda: house.gate.probes == number, "it probes")  # noqa: B023
+                await asyncio.sleep(1.05)
+                app.close()
+                await until(lambda: not house.limiter.inflight, "it left")
+                assert house.gate._failed_probes == number
 
     run(trace())
