@@ -143,6 +143,8 @@ class Call:
             return Verdict.IGNORE
         if reason in _GIVEN_UP:
             return Verdict.DROPPED if self._was_silent_for_long(outcome) else Verdict.IGNORE
+        if not self.route.policy.classifier.tells_of_upstream(outcome):
+            return Verdict.SUCCESS
         is_suspect = self.failures >= _TRIES_TO_SUSPECT and reason in OF_THE_PAGE
         if is_suspect and self.others_since >= _SUCCESSES_TO_SUSPECT:
             return Verdict.IGNORE

@@ -25,6 +25,9 @@ _WORD_OF_REASON = {
 }
 """Which word of ``retry.on`` covers which failure."""
 
+_OF_THE_REQUEST = frozenset({501, 505})
+"""Server errors that say, as a 404 does, that the upstream understood and will not do it (RFC 9110 §15.6.2, §15.6.6)."""
+
 _MAX_JSON_BYTES = 8 << 20
 
 
@@ -58,6 +61,12 @@ class Classifier:
         if reason is Reason.UPSTREAM_JSON:
             return True
         return _WORD_OF_REASON.get(reason) in self._words
+
+    def tells_of_upstream(self, outcome: AttemptOutcome) -> bool:
+        """Whether a failure says that the upstream is not well: each but 501 and 505, those where ``retry.on`` names them."""
+        status = outcome.status
+        is_refusal = outcome.reason is Reason.UPSTREAM_STATUS and status in _OF_THE_REQUEST
+        return not is_refusal or status in self._statuses
 
     def _says_it_failed(self, response: Response) -> bool:
         if b"json" not in response.head.field(b"content-type").lower():

@@ -144,3 +144,40 @@ def test_a_probe_that_was_walked_out_of_is_followed_by_another() -> None:
                 assert house.gate._failed_probes == number
 
     run(trace())
+
+
+@pytest.mark.parametrize(("on", "counts"), [([500], 0), ([500, 501], 10)], ids=["as 404", "named"])
+def test_501_is_an_answer_like_404_unless_retry_on_names_it(on: list[int], counts: int) -> None:
+    async def trace() -> None:
+        origin = Origin(then=answer(501, b"no such method"))
+        async with House(origin, retry={"on": on, "attempts": 1}, **FIXED_4) as house:
+            house.gate.failing = 0.5
+            for _ in range(10):
+                assert (await house.get()).body == b"no such method"
+            assert house.gate.failures == counts
+            assert {str(call.reason) for call in house.witness.calls} == {"upstream_status"}
+
+    run(trace())
+
+
+def test_a_probe_that_is_answered_501_ends_the_outage() -> None:
+    async def trace() -> None:
+        origin = Origin(*[answer(500)] * 6, then=answer(501))
+        async with House(origin, **FIXED_4) as house:
+            house.gate.spacing_s = 0.05
+            assert (await house.get()).status == 501
+            assert not house.gate.is_closed
+
+    run(trace())
+
+
+def test_other_5xx_count_whether_they_are_retried_or_not() -> None:
+    """``retry.on`` says what is worth another try; 503 tells of load even where the operator wants it passed on."""
+
+    async def trace() -> None:
+        async with House(Origin(then=answer(503)), retry={"on": ["connect"]}, **FIXED_4) as house:
+            for number in range(1, 4):
+                assert (await house.get()).status == 503
+                assert house.gate.failures == number
+
+    run(trace())
