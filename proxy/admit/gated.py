@@ -39,8 +39,8 @@ class Gate(Protocol):
     ) -> str:
         """Learn from an attempt; "closed" or "opened" when that is what it now is."""
 
-    def on_ignored(self, now: float) -> None:
-        """The probe told nothing."""
+    def on_ignored(self, now: float, started_at: float) -> None:
+        """A probe told nothing."""
 
 
 class GatedLimit:
@@ -139,7 +139,7 @@ class GatedLimit:
         now = outcome.ended_at
         if verdict is Verdict.IGNORE:
             if outcome.kind == PROBE:
-                gate.on_ignored(now)
+                gate.on_ignored(now, outcome.started_at)
             return
         if outcome.inflight > self._peak or now >= self._peak_until:
             self._note_peak(outcome.inflight, now)

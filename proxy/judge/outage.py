@@ -13,7 +13,8 @@
   random has n failures in a row once in a million attempts. Above 0.8 nobody can tell a bad upstream from a dead one.
 - Any success opens, a probe's or that of an attempt still out from before. In the slow start, which lasts until it allows
   ``limit``, 3 failures in a row close it again.
-- Counted from the end of a probe, two never start within a second, however quickly they are refused.
+- Counted from the end of a probe, two never start within a second, however quickly they are refused. One that is out still when
+  the gate has opened without it and closed again is waited for.
 
 Worked example: limit 4, p 0.1: closes at max(6, 8, 6) = 8 failures in a row. p 0.5: at 13.8 / 0.69, that is 20. Latency
 100 ms: probes 1 … 1.3 s apart, 1.3 … 1.69 after the first failed one, 4 … 5.2 from the sixth on; then 1, 2, 4, 8 in flight
@@ -63,6 +64,7 @@ class OutageGate:
         self.notes: deque[tuple[float, str]] = deque(maxlen=200)
         self._doubling_s = _DOUBLING_S
         self._is_probing = False
+        self._probe_at = 0.0
         self._failed_probes = 0
         self._next_probe = 0.0
         self._successes = 0
@@ -91,6 +93,7 @@ class OutageGate:
         """An attempt starts; while closed it is the probe."""
         if self.is_closed:
             self._is_probing = True
+            self._probe_at = now
             self.probes += 1
 
     def on_outcome(
@@ -105,13 +108,14 @@ class OutageGate:
 
         ``outcome`` tells a probe from an attempt that was out before; without it the time of its start does.
         """
+        is_probe = self._is_probing and self._ends_probe(started_at, outcome)
         if succeeded:
             self.failures = 0
             self.failing -= _SHARE_SMOOTHING * self.failing
             self._note_latency(now - started_at if outcome is None else outcome.latency_s)
             return self._open(now, started_at) if self.is_closed else ""
         if self.is_closed:
-            if outcome.kind == PROBE if outcome is not None else started_at >= self.closed_at:
+            if is_probe:
                 self._failed_probes += 1
                 self._plan_probe(now)
             return ""
@@ -123,10 +127,21 @@ class OutageGate:
         self.failing += _SHARE_SMOOTHING * (1.0 - self.failing)
         return ""
 
-    def on_ignored(self, now: float) -> None:
-        """The probe ended and told nothing: its caller left, or its page is known to fail."""
-        if self.is_closed and self._is_probing:
-            self._plan_probe(now)
+    def on_ignored(self, now: float, started_at: float) -> None:
+        """A probe ended and told nothing: its caller left, or its page is known to fail."""
+        if started_at >= self._probe_at:
+            self._is_probing = False
+            if self.is_closed:
+                self._plan_probe(now)
+
+    def _ends_probe(self, started_at: float, outcome: AttemptOutcome | None) -> bool:
+        """Note the end of the probe that is out, if this is it: an earlier one, whose answer streamed, may end meanwhile."""
+        if outcome is None:
+            is_it = started_at == self._probe_at
+        else:
+            is_it = outcome.kind == PROBE and started_at >= self._probe_at
+        self._is_probing = not is_it
+        return is_it
 
     def _note_latency(self, took_s: float) -> None:
         self._successes = min(20, self._successes + 1)
@@ -144,7 +159,6 @@ class OutageGate:
 
     def _open(self, now: float, started_at: float) -> str:
         self.is_closed = False
-        self._is_probing = False
         self.ramp_from = now
         self._doubling_s = max(_DOUBLING_S, self.latency)
         probes = "1 probe" if self.probes == 1 else f"{self.probes} probes"
@@ -153,7 +167,6 @@ class OutageGate:
         return "opened"
 
     def _plan_probe(self, now: float) -> None:
-        self._is_probing = False
         spacing_s = max(self.spacing_s, 2.0 * self.latency) * _GROWTH ** min(20, self._failed_probes)
         self._next_probe = now + min(_LONGEST * self.spacing_s, spacing_s) * self._rng.uniform(1.0, _JITTER)
 

@@ -218,7 +218,7 @@ async def limiter(limit: Any = None, **over: Any) -> AsyncIterator[Limiter]:
 
 
 def leave(it: Limiter, verdict: Verdict, kind: str = FIRST) -> None:
-    outcome = AttemptOutcome("default", kind, time.monotonic() - 0.01, it.inflight)
+    outcome = AttemptOutcome("default", kind, time.monotonic(), it.inflight)
     outcome.ended_at = time.monotonic()
     outcome.reason = Reason.OK if verdict is Verdict.SUCCESS else Reason.CONNECT_FAILED
     it.leave(outcome, verdict, 0.01)

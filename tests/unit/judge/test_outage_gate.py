@@ -114,8 +114,50 @@ def test_the_kind_tells_the_probe_where_the_times_do_not() -> None:
 def test_a_probe_whose_caller_left_is_followed_by_another() -> None:
     it = closed(100.0)
     it.on_start(102.0)
-    it.on_ignored(102.1)
+    it.on_ignored(102.1, 102.0)
     assert 1.0 <= it.next_start_s(102.1) <= 1.3, "it counts as no failure"
+
+
+def probe_at(started_at: float) -> AttemptOutcome:
+    return AttemptOutcome("default", PROBE, started_at, 1)
+
+
+def test_a_probe_that_is_out_while_the_gate_opens_and_closes_again_is_the_only_one() -> None:
+    """It hangs; an attempt from before opens the gate, the slow start closes it: the next probe waits for the one that is out."""
+    it = closed(100.0, limit=8.0)
+    it.on_start(102.0)
+    assert it.on_outcome(103.0, 99.0, True, 8.0) == "opened"
+    assert it.next_start_s(103.0) == 0.0
+    assert fail(it, 103.05, 3, 8.0) == "closed"
+    assert it.next_start_s(110.0) == math.inf
+    it.on_outcome(111.0, 102.0, False, 8.0, probe_at(102.0))
+    assert 1.0 <= it.next_start_s(111.0) <= 5.2
+
+
+@pytest.mark.parametrize("how", ["fails", "is left"])
+def test_the_late_end_of_an_earlier_probe_is_not_the_end_of_this_one(how: str) -> None:
+    """Its answer streamed: the head opened the gate, the body broke off, or its caller left, when another probe was out."""
+    it = closed(100.0, limit=8.0)
+    it.on_start(102.0)
+    assert it.on_outcome(102.1, 102.0, True, 8.0, probe_at(102.0)) == "opened"
+    assert fail(it, 102.15, 3, 8.0) == "closed"
+    it.on_start(104.0)
+    if how == "fails":
+        it.on_outcome(105.0, 102.0, False, 8.0, probe_at(102.0))
+    else:
+        it.on_ignored(105.0, 102.0)
+    assert it.next_start_s(105.0) == math.inf
+    it.on_ignored(106.0, 104.0)
+    assert it.next_start_s(106.0) < 2.0
+
+
+def test_a_probe_that_is_left_while_the_gate_is_open_is_out_no_more() -> None:
+    it = closed(100.0, limit=8.0)
+    it.on_start(102.0)
+    it.on_outcome(103.0, 99.0, True, 8.0)
+    it.on_ignored(103.01, 102.0)
+    assert fail(it, 103.05, 3, 8.0) == "closed"
+    assert it.next_start_s(103.05) <= 5.2
 
 
 def test_the_slow_start_doubles_every_usual_latency_from_one() -> None:
@@ -199,7 +241,7 @@ class Traffic:
         one = self.out.pop(which % len(self.out))
         if how == 2:
             if one.kind is PROBE:
-                self.gate.on_ignored(self.now)
+                self.gate.on_ignored(self.now, one.started_at)
             return
         change = self.gate.on_outcome(self.now, one.started_at, how == 0, float(self.limit), one)
         if how == 0:
