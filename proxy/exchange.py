@@ -204,6 +204,9 @@ class Exchange:
             detail = (
                 f"everything has failed for {now - limiter.gated.closed_at:.1f} s; held for {waited_s:.1f} s"
             )
+            last = limiter.gated.last_failure()
+            if last:
+                detail += f"; the last attempt: {last}"
             return LocalReply(503, Reason.OUTAGE, detail, max(retry_after_s, limiter.next_probe_s(now)))
         if denied is Denied.TIMED_OUT and now >= call.deadline:
             return LocalReply(504, Reason.DEADLINE, f"no turn within {waited_s:.1f} s")

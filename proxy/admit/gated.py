@@ -42,6 +42,9 @@ class Gate(Protocol):
     def on_ignored(self, now: float, started_at: float) -> None:
         """A probe told nothing."""
 
+    def last_failure(self) -> str:
+        """Return what went wrong last, in words."""
+
 
 class GatedLimit:
     """``inner`` behind ``gate``; behind no gate it is as it is. A limit that learns is told when the gate closes and opens,
@@ -170,6 +173,10 @@ class GatedLimit:
             return 0.0
         pause_s = gate.next_start_s(now)
         return 1.0 if pause_s == math.inf else pause_s
+
+    def last_failure(self) -> str:
+        """Return what the gate saw go wrong last, in words; "" behind no gate or before the first failure."""
+        return self.gate.last_failure() if self.gate is not None else ""
 
     def _note_peak(self, inflight: int, now: float) -> None:
         if now >= self._peak_until:

@@ -62,6 +62,7 @@ class OutageGate:
         self.failures = 0
         self.probes = 0
         self.notes: deque[tuple[float, str]] = deque(maxlen=200)
+        self._last: AttemptOutcome | None = None
         self._doubling_s = _DOUBLING_S
         self._is_probing = False
         self._probe_at = 0.0
@@ -114,6 +115,7 @@ class OutageGate:
             self.failing -= _SHARE_SMOOTHING * self.failing
             self._note_latency(now - started_at if outcome is None else outcome.latency_s)
             return self._open(now, started_at) if self.is_closed else ""
+        self._last = outcome
         if self.is_closed:
             if is_probe:
                 self._failed_probes += 1
@@ -122,7 +124,7 @@ class OutageGate:
         self.failures += 1
         is_slow_start = self.most(now) < limit
         if self.failures >= (_AGAIN if is_slow_start else self.threshold(limit)):
-            self._close(now, is_slow_start, outcome)
+            self._close(now, is_slow_start)
             return "closed"
         self.failing += _SHARE_SMOOTHING * (1.0 - self.failing)
         return ""
@@ -143,18 +145,22 @@ class OutageGate:
         self._is_probing = not is_it
         return is_it
 
+    def last_failure(self) -> str:
+        """Return what went wrong last, in words; "" before the first failure."""
+        return "" if self._last is None else _words(self._last)
+
     def _note_latency(self, took_s: float) -> None:
         self._successes = min(20, self._successes + 1)
         self.latency += max(_LATENCY_SMOOTHING, 1.0 / self._successes) * (took_s - self.latency)
 
-    def _close(self, now: float, is_slow_start: bool, outcome: AttemptOutcome | None) -> None:
+    def _close(self, now: float, is_slow_start: bool) -> None:
         self.is_closed = True
         self.closed_at = now
         count, self.failures = self.failures, 0
         self.probes = self._failed_probes = 0
         self._plan_probe(now)
         where = " of the slow start" if is_slow_start else ""
-        last = f", the last: {_words(outcome)}" if outcome is not None else ""
+        last = f", the last: {_words(self._last)}" if self._last is not None else ""
         self.notes.append((now, f"closed: {count} failures in a row{where}{last}"))
 
     def _open(self, now: float, started_at: float) -> str:
@@ -177,6 +183,7 @@ class OutageGate:
 
 
 def _words(outcome: AttemptOutcome) -> str:
-    """Return what went wrong in a few words: the reason, and the status or the start of the error."""
+    """Return what went wrong in a few words: the reason, the status or the start of the error, and where."""
     detail = str(outcome.status) if outcome.status else outcome.error[:120]
-    return f"{outcome.reason.value} {detail}".strip()
+    where = f"at {outcome.address}" if outcome.address else ""
+    return " ".join(word for word in (outcome.reason.value, detail, where) if word)

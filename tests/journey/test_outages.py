@@ -455,7 +455,8 @@ def test_decisions_are_told_in_words() -> None:
             upstream.heal()
             assert (await soon(call)).status == 200
             newest, oldest = (await house.admin("/decisions"))["limits"]["default"]["decisions"]
-            assert oldest["what"] == "closed: 6 failures in a row, the last: upstream_status 500"
+            where = f"127.0.0.1:{upstream.origin.port}"
+            assert oldest["what"] == f"closed: 6 failures in a row, the last: upstream_status 500 at {where}"
             assert newest["what"].startswith("open again after ")
             assert newest["at"] > oldest["at"]
             assert newest["at"].endswith("Z")

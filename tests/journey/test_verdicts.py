@@ -9,7 +9,7 @@ import pytest
 
 from tests.fakes.house import House
 from tests.fakes.loop import run, until
-from tests.fakes.origin import Asked, Line, Origin, answer, silence
+from tests.fakes.origin import Asked, Line, Origin, Step, answer, reset, silence
 
 FIXED_4: dict[str, Any] = {"limits": {"concurrency": {"mode": "fixed", "limit": 4}}}
 
@@ -179,5 +179,36 @@ def test_other_5xx_count_whether_they_are_retried_or_not() -> None:
             for number in range(1, 4):
                 assert (await house.get()).status == 503
                 assert house.gate.failures == number
+
+    run(trace())
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        (answer(500), "; the last attempt: upstream_status 500 at 127.0.0.1:"),
+        (reset(), "; the last attempt: reset "),
+        (None, "; the last attempt: connect_failed "),
+    ],
+    ids=["500", "reset", "refused"],
+)
+@pytest.mark.parametrize("mode", ["hold", "fail"])
+def test_who_is_refused_in_an_outage_is_told_of_the_last_failure(
+    step: Step | None, words: str, mode: str
+) -> None:
+    async def trace() -> None:
+        origin = Origin(then=step or answer())
+        await origin.open()
+        if step is None:
+            origin.hang_up()
+        over = {**FIXED_4, "outage": {"mode": mode, "max_hold": "50ms"}}
+        async with House(origin, **over) as house:
+            await house.get("/first")
+            assert house.gate.is_closed
+            got = await house.get("/late")
+            assert (got.status, got.reason) == (503, "outage")
+            detail = got.problem()["detail"]
+            assert words in detail
+            assert f"127.0.0.1:{origin.port}" in detail or "127.0.0.1', " in detail
 
     run(trace())
