@@ -147,8 +147,7 @@ class Limiter:
             return await waiter.ready
         except asyncio.CancelledError:
             if waiter.state is State.GRANTED:  # granted and cancelled in the same step of the loop
-                self._never_ran(waiter)
-                self._give_back()
+                self._give_back_unused(waiter)
             self.dismiss(waiter, Denied.CLOSED)
             raise
 
@@ -170,10 +169,14 @@ class Limiter:
         return wait_s
 
     def leave(self, outcome: AttemptOutcome | None, verdict: Verdict, held_s: float) -> None:
-        """Give a slot back and say how its attempt went; ``outcome`` is None when there was none to speak of."""
+        """Give a slot back and say how its attempt went; ``outcome`` is None when there was none to speak of.
+
+        It is given back even where what learns from it fails.
+        """
         if outcome is None:
-            self._never_ran(None)
-        else:
+            self._give_back_unused(None)
+            return
+        try:
             self.gated.on_outcome(outcome, verdict)
             if verdict is Verdict.SUCCESS:
                 self.successes += 1
@@ -184,7 +187,8 @@ class Limiter:
                 self._held_s += (held_s - self._held_s) / self._samples
             else:
                 self._held_s += _SMOOTHING * (held_s - self._held_s)
-        self._give_back()
+        finally:
+            self._give_back()
 
     def answered(self, outcome: AttemptOutcome) -> None:
         """An answer begins to stream. In an outage that is a success already; its slot stays taken until ``leave``."""
@@ -295,13 +299,16 @@ class Limiter:
         if not self.gated.is_plain:
             self.gated.on_start(self._monotonic())
 
-    def _never_ran(self, waiter: Waiter | None) -> None:
-        """Tell the limit of the end of a start that came to nothing."""
-        if not self.gated.is_plain:
-            kind = PROBE if waiter is not None and waiter.is_probe else FIRST
-            outcome = AttemptOutcome("", kind, self._monotonic(), self.inflight)
-            outcome.reason = Reason.CLIENT_GONE
-            self.gated.on_outcome(outcome, Verdict.IGNORE)
+    def _give_back_unused(self, waiter: Waiter | None) -> None:
+        """Give back the slot of a start that came to nothing, and tell the limit of its end."""
+        try:
+            if not self.gated.is_plain:
+                kind = PROBE if waiter is not None and waiter.is_probe else FIRST
+                outcome = AttemptOutcome("", kind, self._monotonic(), self.inflight)
+                outcome.reason = Reason.CLIENT_GONE
+                self.gated.on_outcome(outcome, Verdict.IGNORE)
+        finally:
+            self._give_back()
 
     def _give_back(self) -> None:
         self.inflight -= 1

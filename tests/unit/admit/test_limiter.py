@@ -154,6 +154,45 @@ def test_a_waiter_cancelled_in_the_step_of_its_grant_gives_the_slot_back() -> No
     run(trace())
 
 
+class Broken:
+    """A limit of one that fails when it should learn."""
+
+    is_plain = False
+    value = 1
+
+    def next_start_s(self, now: float) -> float:
+        return 0.0
+
+    def next_change_s(self, now: float) -> float:
+        return FAR
+
+    def on_start(self, now: float) -> None:
+        pass
+
+    def on_blocked(self, now: float) -> None:
+        pass
+
+    def on_outcome(self, outcome: AttemptOutcome, verdict: Verdict) -> None:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("ran", [True, False])
+def test_a_slot_is_given_back_though_learning_failed(ran: bool) -> None:
+    async def trace() -> None:
+        async with limiter(1) as gate:
+            gate.reconfigure(limit=Broken(), bucket=None, max_waiting=10)
+            assert gate.try_enter()
+            (waiter,) = await queued(gate, 1)
+            outcome = AttemptOutcome("default", "first", 0.0, 1) if ran else None
+            with pytest.raises(ZeroDivisionError):
+                gate.leave(outcome, Verdict.SUCCESS, 0.0)
+            assert await soon(waiter) is None
+            gate.reconfigure(limit=FixedLimit(1), bucket=None, max_waiting=10)
+            give_back(gate)
+
+    run(trace())
+
+
 def test_waiters_that_leave_are_not_counted_and_not_granted() -> None:
     async def trace() -> None:
         async with limiter(1) as gate:
