@@ -12,7 +12,7 @@ from proxy.admit.limit import UNLIMITED, FixedLimit, Limit
 from proxy.admit.limiter import Limiter
 from proxy.base.clock import Clock
 from proxy.base.deadlines import Deadlines
-from proxy.config.settings import Concurrency, Limits, Outage
+from proxy.config.settings import Concurrency, Limits, Outage, Pool
 from proxy.judge.outage import OutageGate
 
 DEFAULT = "default"
@@ -20,23 +20,29 @@ DEFAULT = "default"
 
 
 def make_adaptive(
-    concurrency: Concurrency, *, clock: Clock, rng: random.Random, salt: bytes
+    concurrency: Concurrency, connections: int, *, clock: Clock, rng: random.Random, salt: bytes
 ) -> AdaptiveLimit:
     """Return a limit that finds itself; pods with the same ``salt`` experiment in step."""
+    lowest, highest = _bounds(concurrency, connections)
     return AdaptiveLimit(
         now=clock.monotonic(),
         wall=clock.wall(),
         rng=rng,
         salt=salt,
         start=1.0 if concurrency.limit is None else float(concurrency.limit),
-        lowest=_lowest(concurrency),
-        highest=float(concurrency.max),
+        lowest=lowest,
+        highest=highest,
     )
 
 
-def _lowest(concurrency: Concurrency) -> float:
-    """Return the floor; 1, the least that can be set, is none: one pod of many may have to use less."""
-    return float(concurrency.min) if concurrency.min > 1 else LOWEST
+def _bounds(concurrency: Concurrency, connections: int) -> tuple[float, float]:
+    """Return floor and ceiling. What exceeds the pool would be in flight by our books alone, waiting for a connection.
+
+    A floor of 1, the least that can be set, is none: one pod of many may have to use less.
+    """
+    highest = float(min(concurrency.max, connections))
+    lowest = float(concurrency.min) if concurrency.min > 1 else LOWEST
+    return min(lowest, highest), highest
 
 
 def make_bucket(limits: Limits) -> TokenBucket | None:
@@ -62,6 +68,7 @@ class Limiters:
         self._rng = rng
         self._salt = salt
         self._outage = Outage()
+        self._connections = Pool().max_connections
         self._by_name: dict[str, Limiter] = {}
         self._in_force: dict[str, Limits] = {}
         self._gates: dict[str, OutageGate] = {}
@@ -71,6 +78,13 @@ class Limiters:
         self._outage = outage
         for limiter in self:
             limiter.set_hold(outage.max_hold, outage.mode == "fail")
+
+    def set_connections(self, most: int) -> None:
+        """Say how many connections the pool may have: no adaptive limit goes beyond, now and from now on."""
+        self._connections = most
+        for name, limiter in self._by_name.items():
+            if isinstance(limiter.limit, AdaptiveLimit):
+                limiter.limit.set_bounds(*_bounds(self._in_force[name].concurrency, most))
 
     def of(self, name: str, limits: Limits | None, max_waiting: int) -> Limiter:
         """Return the limiter called ``name``, made or brought up to date; slots and queue survive a reload.
@@ -112,7 +126,9 @@ class Limiters:
 
     def _make_limit(self, concurrency: Concurrency) -> Limit:
         if concurrency.mode == "adaptive":
-            return make_adaptive(concurrency, clock=self._clock, rng=self._rng, salt=self._salt)
+            return make_adaptive(
+                concurrency, self._connections, clock=self._clock, rng=self._rng, salt=self._salt
+            )
         # The settings see to it that fixed has a limit.
         return FixedLimit(UNLIMITED if concurrency.mode == "off" else concurrency.limit or 1)
 
@@ -121,7 +137,7 @@ class Limiters:
             return limit
         is_same = (before.mode, before.limit) == (after.mode, after.limit)
         if is_same and isinstance(limit, AdaptiveLimit):
-            limit.set_bounds(_lowest(after), float(after.max))
+            limit.set_bounds(*_bounds(after, self._connections))
             return limit
         return self._make_limit(after)
 

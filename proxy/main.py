@@ -137,6 +137,7 @@ class Sidecar:
 
     def _make_plan(self, settings: Settings) -> Plan:
         self.limiters.set_outage(settings.outage)
+        self.limiters.set_connections(settings.pool.max_connections)
         default = self._make_route(settings, DEFAULT, settings.limits, settings.retry, settings.timeouts)
         routes = []
         for number, route in enumerate(settings.routes):

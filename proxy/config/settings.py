@@ -127,7 +127,7 @@ class Concurrency(Section, frozen=True):
     min: Annotated[int, Meta(ge=1, le=10_000)] = 1
     """Floor of the adaptive limit. 1 is none: one pod of many may have to use less, which is one attempt now and then."""
     max: Annotated[int, Meta(ge=1, le=10_000)] = 256
-    """Ceiling of the adaptive limit."""
+    """Ceiling of the adaptive limit, where pool.max_connections is not lower still."""
 
     def __post_init__(self) -> None:
         if self.min > self.max:
@@ -243,7 +243,7 @@ class Pool(Section, frozen=True):
     """Kept connections to the upstream."""
 
     max_connections: Annotated[int, Meta(ge=1, le=10_000)] = 64
-    """Connections open at once, busy and idle; calls wait for one where the concurrency limit is higher."""
+    """Connections open at once, busy and idle. An adaptive limit ends here; where a fixed one is higher, calls wait for one."""
     idle: Positive = 30.0
     """Idle connections are closed after this long; keep it below the upstream's own limit."""
     max_age: Positive = 600.0

@@ -181,6 +181,20 @@ def test_the_kind_of_limit_changes_under_way_and_nobody_notices() -> None:
     run(trace())
 
 
+def test_no_more_are_in_flight_than_the_pool_has_connections() -> None:
+    """At the start and after the operator's change."""
+
+    async def trace() -> None:
+        over: dict[str, Any] = {"limits": {"concurrency": {"mode": "adaptive", "limit": 10}}}
+        async with House(Crowded(1000).origin, pool={"max_connections": 3}, **over) as house:
+            limit = house.limiter.limit
+            assert limit.limit == 3.0
+            await change(house, max=100, min=6)
+            assert (house.limiter.limit, limit.limit) == (limit, 3.0)
+
+    run(trace())
+
+
 def test_every_attempt_that_the_limit_was_told_of_has_one_end() -> None:
     """Callers leave at any moment, in the queue or with their attempt under way: nothing stays out."""
 

@@ -52,6 +52,22 @@ def test_sighup_puts_a_changed_file_in_force(tmp_path: Path) -> None:
     run(trace())
 
 
+def test_another_pool_bounds_an_adaptive_limit_that_stays(tmp_path: Path) -> None:
+    async def trace() -> None:
+        file = tmp_path / "sidegate.yaml"
+        limits = "limits: {concurrency: {min: 6, limit: 10}}\n"
+        async with Origin() as origin:
+            file.write_text(text(origin, f"{limits}pool: {{max_connections: 3}}"))
+            async with Process(file) as sidecar:
+                assert await metric(sidecar, "sidegate_limit_exact") == 3
+                file.write_text(text(origin, f"{limits}pool: {{max_connections: 5}}"))
+                sidecar.signal(signal.SIGHUP)
+                await sidecar.logged("reloaded")
+                assert await metric(sidecar, "sidegate_limit_exact") == 5
+
+    run(trace())
+
+
 def test_a_bad_file_changes_nothing_and_every_mistake_is_logged(tmp_path: Path) -> None:
     async def trace() -> None:
         file = tmp_path / "sidegate.yaml"

@@ -65,6 +65,30 @@ def test_other_bounds_keep_what_an_adaptive_limit_has_learnt() -> None:
     run(trace())
 
 
+def test_an_adaptive_limit_ends_where_the_pool_does() -> None:
+    """Made, changed, or with another pool: more in flight would only wait for a connection."""
+
+    async def trace() -> None:
+        async with made() as limiters:
+            limiters.set_connections(8)
+            learnt = limiters.of("a", limits(limit=20), 10).limit
+            assert isinstance(learnt, AdaptiveLimit)
+            assert learnt.limit == 8
+            limiters.put_in_force("a", limits(min=16, max=100, limit=20), 10)
+            assert learnt.limit == 8, "nor does a floor lift it"
+            limiters.set_connections(18)
+            assert learnt.limit == 16
+            limiters.put_in_force("a", limits(limit=20), 10)
+            limiters.set_connections(4)
+            assert learnt.limit == 4
+            assert limiters["a"].limit is learnt
+            limiters.of("b", limits(), 10)
+            limiters.put_in_force("b", limits(mode="fixed", limit=20), 10)
+            assert limiters["b"].limit.value == 20, "a fixed one is what it was told"
+
+    run(trace())
+
+
 def test_words_for_an_outage_reach_every_limiter() -> None:
     async def trace() -> None:
         async with made() as limiters:
