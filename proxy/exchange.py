@@ -27,6 +27,7 @@ from proxy.wire.request_facts import Refusal
 from proxy.wire.request_parser import Request
 from proxy.wire.response import Response
 
+_STOPPING: Final = LocalReply(503, Reason.DRAINING, "the sidecar is stopping")
 _SHORTEST_S: Final = 0.001
 """A call that was held has waited for its turn as well when that took this long."""
 
@@ -69,6 +70,14 @@ class Exchange:
         self._monotonic = monotonic
         self._marks = Marks(plan.via)
         self.calls_under_way = 0
+        self._pauses: set[asyncio.Timeout] = set()
+        self._is_over = False
+
+    def end_pauses(self) -> None:
+        """The sidecar stops: no call is tried again, and those between two tries are answered with what there is."""
+        self._is_over = True
+        for pause in self._pauses:
+            pause.reschedule(0.0)
 
     async def carry(self, request: Request, client: Client) -> bool:
         """Carry one call to its end; whether the client's connection may serve another."""
@@ -131,6 +140,8 @@ class Exchange:
                 return self._answer(call, response, outcome)
             is_fresh = decision is Decision.AGAIN_FRESH
             if decision is Decision.AGAIN and not await self._pause(call, outcome):
+                if self._is_over:
+                    return self._answer_with_what_there_is(call, _STOPPING)
                 return self._answer(call, response, outcome)
 
     # accept
@@ -199,7 +210,7 @@ class Exchange:
             detail = f"{limiter.waiting} calls are waiting already"
             return LocalReply(503, Reason.QUEUE_FULL, detail, retry_after_s)
         if denied is Denied.CLOSED:
-            return LocalReply(503, Reason.DRAINING, "the sidecar is stopping")
+            return _STOPPING
         if denied is Denied.OUTAGE:
             detail = (
                 f"everything has failed for {now - limiter.gated.closed_at:.1f} s; held for {waited_s:.1f} s"
@@ -289,22 +300,28 @@ class Exchange:
             route.limiter.close_gate(until)
 
     async def _pause(self, call: Call, outcome: AttemptOutcome) -> bool:
-        """Wait for budget, then back off; False when the deadline leaves no time for it."""
+        """Wait for budget, then back off; False when the deadline leaves no time for it, or the sidecar stops."""
         policy = call.route.policy
         started = self._monotonic()
         pause_s = policy.pause_s(call.counted_tries, outcome)
+        pause = asyncio.timeout(0.0 if self._is_over else None)
         try:
             if started + pause_s >= call.deadline:
                 self._observer.retry_denied(Why.DEADLINE)
                 return False
             is_strict = call.route.limiter.limit.value >= UNLIMITED
-            if not await policy.budget_by(call.deadline - pause_s, self._monotonic, is_strict=is_strict):
-                self._observer.retry_denied(Why.BUDGET)
-                return False
-            self._observer.retried(outcome.reason)
-            await asyncio.sleep(pause_s)
+            async with pause:
+                self._pauses.add(pause)
+                if not await policy.budget_by(call.deadline - pause_s, self._monotonic, is_strict=is_strict):
+                    self._observer.retry_denied(Why.BUDGET)
+                    return False
+                self._observer.retried(outcome.reason)
+                await asyncio.sleep(pause_s)
             return True
+        except TimeoutError:
+            return False
         finally:
+            self._pauses.discard(pause)
             waited_s = self._monotonic() - started
             call.outcome.backoff_s += waited_s
             self._observer.waited("backoff", waited_s)

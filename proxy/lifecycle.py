@@ -2,7 +2,8 @@
 
 DRAINING serves the app as before, and asks it with each answer to close its connection. It ends when the app has had no call
 under way for ``quiet_s``, or after ``grace_s``. New connections stay welcome until then: a sidecar is told to stop together with
-its app, and the app's last calls must not be refused. Calls that still wait for a turn at its end are told so.
+its app, and the app's last calls must not be refused. Calls that still wait, for a turn or for their next try, are
+answered at its end.
 """
 
 from __future__ import annotations
@@ -92,6 +93,7 @@ class Lifecycle:
         if self._exchange.calls_under_way:
             _log.warning("stopping with %d calls under way", self._exchange.calls_under_way)
             self._turn_away()
+            self._exchange.end_pauses()
             await asyncio.sleep(_LAST_WORDS_S)
         self._listener.close_idle()
         await asyncio.sleep(0)

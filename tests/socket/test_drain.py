@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.loop import run, soon, until
-from tests.fakes.origin import Origin, answer, when
+from tests.fakes.origin import Origin, answer, reset, when
 from tests.fakes.process import Process
 
 pytestmark = pytest.mark.slow
@@ -115,6 +115,43 @@ def test_calls_that_are_held_at_the_end_are_told_so(tmp_path: Path) -> None:
             assert (await tried.answer()).status == 500, "the upstream's own answer, where there is one"
             assert await sidecar.ends() == 0
         await origin.close()
+
+    run(trace())
+
+
+@pytest.mark.parametrize("waits_for", ["backoff", "budget"])
+def test_calls_between_two_tries_at_the_end_are_answered(tmp_path: Path, waits_for: str) -> None:
+    """Their connections were reset without a word: with the upstream's own answer at hand, or after none."""
+    slow = {"SIDEGATE_RETRY__BACKOFF__BASE": "20s", "SIDEGATE_RETRY__BACKOFF__MAX": "20s"}
+    if waits_for == "budget":
+        slow = {
+            "SIDEGATE_RETRY__BUDGET__RATIO": "0",
+            "SIDEGATE_RETRY__BUDGET__FLOOR_PER_S": "0.001",
+            "SIDEGATE_LIMITS__CONCURRENCY__MODE": "off",
+        }
+
+    async def trace() -> None:
+        close = ["Connection: close"]
+        steps = answer(500, b"first", close), reset()
+        async with (
+            Origin(*steps, then=answer(500, b"mine", close)) as origin,
+            Process(config(tmp_path, origin, "{grace: 600ms, quiet: 10s}"), **slow) as sidecar,
+        ):
+            spender, cut, told = [await sidecar.app() for _ in range(3)]
+            for number, app in enumerate((spender, cut, told)):
+                await app.ask()
+                await until(lambda n=number: len(origin.asked) > n, "it was tried")
+            await asyncio.sleep(0.3)
+            tries = len(origin.asked)
+            sidecar.signal(signal.SIGTERM)
+            got = await told.answer()
+            assert (got.status, got.body, got.header("connection")) == (500, b"mine", "close")
+            got = await cut.answer()
+            assert (got.status, got.reason, got.header("connection")) == (503, "draining", "close")
+            assert await cut.rest() == b""
+            assert (await spender.answer()).status == 500
+            assert await sidecar.ends() == 0
+            assert len(origin.asked) == tries, "none was tried again"
 
     run(trace())
 
