@@ -167,7 +167,7 @@ class AdaptiveLimit:
             return
         succeeded = verdict is Verdict.SUCCESS
         started_at = outcome.started_at
-        took_s = now - started_at
+        took_s = outcome.latency_s
         traffic = self._traffic
         traffic.note(now, succeeded, took_s)
         slots.usual_s = traffic.latency_s
@@ -182,7 +182,7 @@ class AdaptiveLimit:
             ramp.note(started_at, succeeded, took_s)
         half = self._half
         if half is not None:
-            half.note(now, succeeded, took_s)
+            half.note(now, succeeded, now - started_at)  # Little's law goes by how long slots are held
         if self._is_gated or started_at <= self._ceiling.cut_at:
             return
         if self._ceiling.is_alarming(now, succeeded, self._borne(now), self._pace.rate > 0.0):

@@ -9,7 +9,9 @@ import random
 import pytest
 
 from proxy.admit.adaptive import LOWEST
+from proxy.admit.experiment import Half
 from proxy.admit.limit import Verdict
+from proxy.base.outcomes import AttemptOutcome
 from proxy.operations import _number
 from tests.fakes.pull import (
     LATENCY_S,
@@ -67,6 +69,21 @@ def test_ignored_attempts_free_their_slot_and_teach_nothing() -> None:
 
 
 # what it learns
+
+
+def test_a_body_that_streams_is_no_latency_and_its_slot_counts_to_the_end() -> None:
+    """Heads in 100 ms, bodies that take their app 3 s: no contention, and goodput is what was carried."""
+    limit = pinned(2.0)
+    limit._half = half = Half(1, 2.0, START)
+    now = START
+    for _ in range(40):
+        limit.on_start(now)
+        outcome = AttemptOutcome("default", "first", now, 1)
+        outcome.head_at, outcome.ended_at = now + 0.1, now + 3.0
+        now = outcome.ended_at
+        limit.on_outcome(outcome, Verdict.SUCCESS)
+    assert limit._traffic.latency_s == pytest.approx(0.1)
+    assert half.carried == pytest.approx(40.0, rel=0.01)
 
 
 @pytest.mark.parametrize("most", [2, 6, 20])
