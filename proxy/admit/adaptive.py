@@ -31,38 +31,35 @@ from typing import Final
 from proxy.admit.blame import Blame
 from proxy.admit.ceiling import CUT, Ceiling
 from proxy.admit.experiment import EPS, Elasticity, Half, Schedule
+from proxy.admit.leap import LEAP, Leap
 from proxy.admit.limit import Verdict
 from proxy.admit.pace import Pace
 from proxy.admit.ramp import BACK, HIGHEST, STEP, UNOPPOSED, UP, Ramp
+from proxy.admit.setback import DOWN, Setback
 from proxy.admit.slots import Slots
+from proxy.admit.steps import FREE, Growth, levelling, penalty, pressure
 from proxy.admit.traffic import Traffic
 from proxy.base.outcomes import AttemptOutcome
 
 LOWEST: Final = 0.2
 """Below it a pod would learn too slowly to come back; 64 pods at it keep 13 in flight."""
-NEUTRAL: Final = 0.5
-"""The elasticity at which the experiment alone asks for nothing; pressure moves the rest point to about 0.1."""
 UNKNOWN: Final = 0.45
 """What elasticity is believed to be, without evidence, where latency is above its floor."""
-GROW: Final = 0.4
-STREAK_GAIN: Final = 1.5
-SHRINK: Final = 0.2
-PRESSURE: Final = 0.08
-LEVEL: Final = 0.2
-LEVEL_AT: Final = 1.7
-LEVEL_BELOW: Final = 0.45
-EXCESS: Final = 1.5
-TOLERANCE: Final = 0.02
-SPARED: Final = 0.2
+PROVEN: Final = -0.5
+"""The same where slowness was shown to be the load's."""
 SPARED_CUT: Final = 1.0
-LOW_RATE: Final = 6.0
+FEW: Final = 7.0
 """Successes a second under which every pair is an experiment, and remembered longer."""
 ACQUIT_RATE: Final = 5.0
 """Successes a second under which there is too little to acquit by."""
 CALM_DUTY: Final = 6
-FREE: Final = 1.15
-"""Contention under which latency is at its floor."""
 RESTART: Final = 0.85
+STICKY: Final = 0.75
+"""How far a limit must be from the whole number it is held at before it is held at another."""
+UNPAIRED: Final = 0.4
+"""Share of the penalty for failures in a pair without experiment."""
+LEAP_AFTER_S: Final = 20.0
+SETBACK_AFTER_S: Final = 10.0
 _TICK_S: Final = 0.25
 _NOTES: Final = 200
 
@@ -97,11 +94,15 @@ class AdaptiveLimit:
         self._wall_offset = wall - now
         self._lowest = lowest
         self._highest = highest
+        self._whole = 0.0
         self._slots = Slots(now, self.limit)
         self._traffic = Traffic(now)
         self._ramp: Ramp | None = Ramp(now)
         self._schedule = Schedule(salt)
         self._elasticity = Elasticity()
+        self._growth = Growth()
+        self._leap = Leap()
+        self._setback = Setback()
         self._blame = Blame()
         self._ceiling = Ceiling(now)
         self._pace = Pace()
@@ -112,11 +113,9 @@ class AdaptiveLimit:
         self._next_tick = now
         self._is_blocked = False
         self._was_reached = False
-        self._wants_more = False
-        self._streak = 0
+        self._is_few = True
         self._peak = 0
         self._alert_until = now + 60.0
-        self._usual_s = 0.0
         self._is_gated = False
         self._gated_at = -math.inf
         self._gated_limit = self.limit
@@ -173,6 +172,7 @@ class AdaptiveLimit:
         slots.usual_s = traffic.latency_s
         if succeeded:
             self._pace.on_success(now)
+            self._setback.note_answer(started_at, took_s)
         else:
             until = started_at + traffic.latency_s * self._rng.uniform(0.7, 1.3)
             if until > now:
@@ -185,6 +185,10 @@ class AdaptiveLimit:
             half.note(now, succeeded, now - started_at)  # Little's law goes by how long slots are held
         if self._is_gated or started_at <= self._ceiling.cut_at:
             return
+        if self._leap.half is not None:
+            if not succeeded and self._leap.is_hopeless():
+                self._land()
+            return
         if self._ceiling.is_alarming(now, succeeded, self._borne(now), self._pace.rate > 0.0):
             self._cut(now)
 
@@ -192,6 +196,8 @@ class AdaptiveLimit:
 
     def on_gate_closed(self, now: float) -> None:
         """Nothing but failures: everybody is held, probes apart."""
+        self._land()
+        self._setback.is_on = False
         self._is_gated = True
         self._gated_at = now
         cut_lately = now - self._ceiling.cut_at < 10.0
@@ -261,8 +267,10 @@ class AdaptiveLimit:
             self._climb(now, wall, self._ramp)
         else:
             limit = self._ceiling.recovery(now, self.limit)
-            if limit != self.limit:
+            if limit != self.limit and self._leap.half is None:
                 self._move(limit)
+            if self._setback.is_on:
+                self._hear(now)
         if self._pace.rate:
             self._say(now, self._pace.grow(now))
 
@@ -294,29 +302,136 @@ class AdaptiveLimit:
     def _turn(self, now: float, number: int) -> None:
         """One half ends and the next begins."""
         ended, before = self._half, self._number
+        follows = before == number - 1
         self._number = number
         self._half = None
-        if self._ramp is None:
-            self._traffic.note_block(now)
-        if number & 1:
-            self._first = ended if before == number - 1 else None
-        else:
-            first = self._first
-            self._first = None
-            if ended is not None and first is not None and before == number - 1:
-                self._take_pair(now, first, ended)
-            self._follow_demand()
-            self._choose_pairs(now)
-            latency_s = self._traffic.latency_s
-            if latency_s and self._schedule.adopt(latency_s):
-                self._number = self._schedule.half_at(now + self._wall_offset)
-                self._set_phase(0)
-                return
+        was_held = ended is not None and ended.was_binding
         is_running = self._ramp is None and not self._is_gated
+        if self._leap.half is not None:
+            self._end_leap(now)
+        elif ended is not None and not self._setback.is_on:
+            self._leap.note(ended)
+            if self._setback.note(ended):
+                self._alert_until = now + 30.0
+        if is_running:
+            self._traffic.note_block(now)
+            if was_held and self._may_ask(now):
+                self._ask(now)
+        if number & 1:
+            self._first = ended if follows else None
+        else:
+            self._end_pair(now, self._first if follows else None, ended)
+            self._first = None
+            if self._leap.half is None and not self._leap.has_passed and self._follow_latency(now):
+                return
+        if is_running and not self._setback.is_on and was_held and self._may_leap(now, number):
+            self._begin_leap(now)
+            return
         self._set_phase(self._schedule.phase_of(number) if is_running else 0)
-        if self._phase:
-            settling_s = min(self._schedule.period_s / 2.0, 1.5 * self._traffic.latency_s)
-            self._half = Half(self._phase, self.limit, now + settling_s)
+        self._half = Half(self._phase, self._middle(), now + self._settling_s())
+
+    def _settling_s(self) -> float:
+        """Return how long a change of load takes to be what is seen."""
+        return min(self._schedule.period_s / 2.0, 1.5 * self._traffic.latency_s)
+
+    def _end_pair(self, now: float, first: Half | None, second: Half | None) -> None:
+        if first is not None and second is not None and first.phase and second.phase:
+            self._take_pair(now, first, second)
+        elif self._ramp is None and not self._is_gated and not self._setback.is_on:
+            cost = penalty(self.limit, self._traffic.failing - self.base_rate, self._blame.value)
+            if cost > 0.0:
+                self._apply(now, -UNPAIRED * cost)
+        self._follow_demand()
+        self._choose_pairs(now)
+
+    def _follow_latency(self, now: float) -> bool:
+        """Take halves that are long enough for the latency; whether that changed them."""
+        latency_s = self._traffic.latency_s
+        if not latency_s or not self._schedule.adopt(latency_s):
+            return False
+        self._number = self._schedule.half_at(now + self._wall_offset)
+        self._set_phase(0)
+        return True
+
+    # the leap, and the question after a setback
+
+    def _may_leap(self, now: float, number: int) -> bool:
+        leap = self._leap
+        if leap.has_passed:
+            return True
+        return (
+            leap.is_due(number)
+            and not self._is_few
+            and not self._pace.rate
+            and self._traffic.failing - self.base_rate < 0.05
+            and now - self._ceiling.cut_at > LEAP_AFTER_S
+        )
+
+    def _begin_leap(self, now: float) -> None:
+        before = self.limit
+        half = Half(0, before, now + self._settling_s())
+        self._phase = 0
+        self._leap.begin(half)
+        self._half = half
+        self._move(before * LEAP)
+
+    def _end_leap(self, now: float) -> None:
+        half = self._leap.half
+        before = self._leap.end()
+        if self._leap.has_passed:
+            self._elasticity.fade(0.3)
+            self._ceiling.top = math.inf
+            self._say(
+                now,
+                f"leapt from {before:.2f} to {self.limit:.2f} in flight: 1 % more load moved goodput by "
+                f"{self._leap.elasticity:.2f} %",
+            )
+        elif half is not None and half.is_clean:
+            self._move(before)
+
+    def _land(self) -> None:
+        """Go back to where the leap under way began."""
+        half = self._leap.half
+        if half is not None and half.is_clean:
+            half.is_clean = False
+            self._move(half.limit)
+
+    def _may_ask(self, now: float) -> bool:
+        is_calm = now - self._ceiling.cut_at > SETBACK_AFTER_S and not self._pace.rate
+        return (
+            is_calm
+            and self.limit > 2.0 * self._lowest
+            and not self._setback.is_on
+            and self._setback.is_due(now)
+        )
+
+    def _ask(self, now: float) -> None:
+        self._setback.begin(now, self.limit)
+        self._say(
+            now,
+            f"answers are suddenly slow: {self.limit:.2f} in flight halved, to see whether that is the load's",
+        )
+        self._move(DOWN * self.limit)
+
+    def _hear(self, now: float) -> None:
+        """See what half the load did."""
+        setback = self._setback
+        if self._ceiling.cut_at > setback.began_at:
+            setback.is_on = False
+            return
+        if not setback.has_answer(now):
+            return
+        if not setback.end(now):
+            self._move(setback.limit)
+        self._spoil_half()
+        self._alert_until = now + 30.0
+        self._leap.forget()
+        self._elasticity.fade(0.3)
+        self._say(
+            now,
+            f"{self.limit:.2f} in flight: half of {setback.limit:.2f} moved goodput as if 1 % more load moved it by "
+            f"{setback.elasticity:.2f} %",
+        )
 
     def _follow_demand(self) -> None:
         """Bring a limit that nobody reached down to what was in flight, where there is contention: it must bind to learn."""
@@ -332,22 +447,16 @@ class AdaptiveLimit:
 
     def _choose_pairs(self, now: float) -> None:
         """Experiment in every pair where answers are few or news is expected, in some where all is calm."""
-        is_low_rate = self._traffic.ok_per_s(now) < LOW_RATE
-        latency_s = self._traffic.latency_s
-        if not self._usual_s:
-            self._usual_s = latency_s
-        elif not 0.8 < latency_s / self._usual_s < 1.3:
-            self._alert_until = now + 30.0
-            self._usual_s = latency_s
-        self._usual_s += 0.1 * (latency_s - self._usual_s)
-        self._schedule.duty = 1 if is_low_rate or now < self._alert_until else CALM_DUTY
-        self._elasticity.remember(long=is_low_rate)
+        is_few = self._is_few = self._traffic.ok_per_s(now) < (1.25 * FEW if self._is_few else FEW)
+        self._schedule.duty = 1 if is_few or now < self._alert_until else CALM_DUTY
+        self._elasticity.remember(long=is_few)
 
     # decisions
 
-    def _prior(self) -> float:
+    def _prior(self, now: float) -> float:
         """What is believed of the elasticity without evidence: no contention, no harm."""
-        return max(UNKNOWN, 0.8 - 2.5 * math.log(max(self._traffic.contention(), 1.0)))
+        least = PROVEN if self._setback.is_proven(now) else UNKNOWN
+        return max(least, 0.8 - 2.5 * math.log(max(self._traffic.contention(), 1.0)))
 
     def _take_pair(self, now: float, first: Half, second: Half) -> None:
         high, low = (first, second) if first.phase > 0 else (second, first)
@@ -355,44 +464,17 @@ class AdaptiveLimit:
         if not elasticity.take(high, low, self.base_rate):
             return
         self._blame.take(high, low)
-        elasticity.estimate(self._prior())
+        elasticity.estimate(self._prior(now))
         self._acquit(now)
         contention = self._traffic.contention()
-        unit = math.sqrt(self.limit)
-        step = self._step(elasticity.value - NEUTRAL, elasticity.error, unit, contention)
-        step += PRESSURE * min(4, self._schedule.duty) / 3.0 * unit
-        excess = (self._traffic.failing - self.base_rate - TOLERANCE) * self._blame.value
-        if excess > 0.0:
-            step -= EXCESS * max(0.0, self.limit - SPARED) * min(0.15, excess)
-        step += self._levelling(unit, contention)
+        limit, value = self.limit, elasticity.value
+        unit = math.sqrt(limit)
+        unexplained = self._traffic.failing - self.base_rate
+        step = self._growth.step(value, elasticity.error, limit, unit, contention)
+        step += pressure(unit, self._schedule.duty, self._is_few)
+        step -= penalty(limit, unexplained, self._blame.value)
+        step += levelling(value, limit, unit, contention, unexplained)
         self._apply(now, step)
-
-    def _levelling(self, unit: float, contention: float) -> float:
-        """Return the pull towards the middle where pods are in each other's way: small ones up, large ones down.
-
-        It is scaled by sqrt(limit) against the limit, so it balances at 2.9 in flight; the other terms move the fleet's sum.
-        """
-        if contention <= FREE:
-            return 0.0
-        pull = unit - self.limit / LEVEL_AT
-        if pull > 0.0 and self._traffic.failing - self.base_rate > 0.06:
-            return 0.0
-        weight = max(0.0, min(1.0, (LEVEL_BELOW - self._elasticity.value) / 0.3))
-        return LEVEL * weight * min(1.0, (contention - FREE) / 0.35) * pull
-
-    def _step(self, z: float, error: float, unit: float, contention: float) -> float:
-        """Return what the elasticity alone asks for, in attempts in flight."""
-        self._streak = min(4, self._streak + 1) if z > 0.1 else 0
-        if z > 0.25 or self._elasticity.latest > 0.9:
-            self._wants_more = True
-        if z > 0.25 + error:
-            return GROW * (1.0 + STREAK_GAIN * self._streak) * z * unit
-        if z > 0.5 * error and contention < FREE:
-            return GROW * (z - 0.5 * error) * unit
-        if z < -0.5 * error:
-            is_clear = z < -0.3 and z < -2.0 * error
-            return -self.limit * min(0.25, (3.0 if is_clear else 1.0) * SHRINK * -z)
-        return 0.0
 
     def _apply(self, now: float, step: float) -> None:
         limit = self.limit
@@ -403,9 +485,6 @@ class AdaptiveLimit:
             wanted = min(wanted, max(limit, self._ceiling.cap(now)))
         self._is_blocked = False
         wanted = min(max(wanted, self._lowest), self._highest)
-        if abs(wanted - limit) > 0.12 * limit or self._wants_more:
-            self._alert_until = now + 20.0
-        self._wants_more = False
         if wanted != limit:
             self._elasticity.note_move(wanted / limit)
             self._move(wanted)
@@ -464,7 +543,21 @@ class AdaptiveLimit:
 
     def _move(self, limit: float) -> None:
         self.limit = min(max(limit, self._lowest), self._highest)
-        self._slots.set_limit(self.limit * (1.0 + EPS * self._phase))
+        self._slots.set_limit(self._middle() * (1.0 + EPS * self._phase))
+
+    def _middle(self) -> float:
+        """Return what is kept in flight, the experiment aside: the whole number nearest to the limit, where that is calm.
+
+        Eight pods with a part-time slot each have 1.2 more or fewer in flight than they mean to, all the time, by chance.
+        """
+        limit, now = self.limit, self._slots.at
+        is_moving = self._ramp is not None or self._leap.half is not None or self._ceiling.is_recovering(now)
+        if is_moving or limit < 0.9 or self._is_few:
+            self._whole = 0.0
+            return limit
+        if not self._whole or abs(limit - self._whole) > STICKY:
+            self._whole = max(1.0, float(round(limit)))
+        return limit if self._phase and self._schedule.duty == 1 else self._whole
 
     def _set_phase(self, phase: int) -> None:
         self._phase = phase

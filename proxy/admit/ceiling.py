@@ -81,3 +81,7 @@ class Ceiling:
         """Return how high the limit may grow by now."""
         age = (now - self.cut_at) / self._knee_s
         return self.top * (0.95 + 0.05 * age * age * age) if self.top < math.inf else math.inf
+
+    def is_recovering(self, now: float) -> bool:
+        """Whether the last cut is so fresh that the limit is on its way back."""
+        return now - self.cut_at < _RECOVERY_S

@@ -70,7 +70,10 @@ class Schedule:
 
 
 class Half:
-    """What was seen in one half of a pair, from ``since`` on (monotonic seconds): before, the change of load is too fresh."""
+    """What was seen in one half of a pair, from ``since`` on (monotonic seconds): before, the change of load is too fresh.
+
+    ``took_s`` is the sum of the successes' times, ``spanned_s`` the seconds looked at; ``phase`` 0 is a half without experiment.
+    """
 
     def __init__(self, phase: int, limit: float, since: float) -> None:
         self.phase = phase
@@ -81,27 +84,27 @@ class Half:
         self.was_binding = False
         self.is_clean = True
         self._held_s = 0.0
-        self._took_s = 0.0
+        self.took_s = 0.0
         self._failed_s = 0.0
-        self._spanned_s = 0.0
+        self.spanned_s = 0.0
 
     @property
     def load(self) -> float:
         """Mean attempts in flight."""
-        return self._held_s / self._spanned_s if self._spanned_s else 0.0
+        return self._held_s / self.spanned_s if self.spanned_s else 0.0
 
     def stay(self, now: float, dt: float, inflight: int) -> None:
         """``inflight`` attempts were under way for the ``dt`` seconds up to ``now``."""
         if now - dt >= self.since:
             self._held_s += dt * inflight
-            self._spanned_s += dt
+            self.spanned_s += dt
 
     def note(self, now: float, succeeded: bool, took_s: float) -> None:
         """Count an outcome, unless the change of load is too fresh to have reached it."""
         if now >= self.since:
             if succeeded:
                 self.successes += 1
-                self._took_s += took_s
+                self.took_s += took_s
             else:
                 self.failures += 1
                 self._failed_s += took_s
@@ -110,8 +113,8 @@ class Half:
     def carried(self) -> float:
         """Successes; by Little's law where nearly all succeed, for counting a handful is coarser than timing it."""
         n = self.successes
-        if n and self.failures <= 0.1 * n and self._took_s > 0.0:
-            return max(0.0, self._held_s - self._failed_s) * n / self._took_s
+        if n and self.failures <= 0.1 * n and self.took_s > 0.0:
+            return max(0.0, self._held_s - self._failed_s) * n / self.took_s
         return float(n)
 
 

@@ -24,7 +24,8 @@ class Slots:
     def __init__(self, now: float, limit: float) -> None:
         self.inflight = 0
         self.usual_s = 0.0
-        self._at = now
+        self.at = now
+        """Up to when the account is settled."""
         self._whole = 0
         self._part = 0.0
         self._account_s = 0.0
@@ -39,7 +40,7 @@ class Slots:
 
     def settle(self, now: float) -> float:
         """Bring the account up to date; return the seconds since it was last."""
-        passed_s = now - self._at
+        passed_s = now - self.at
         if passed_s <= 0.0:
             return 0.0
         cooling = self._cooling
@@ -51,10 +52,10 @@ class Slots:
 
     def _accrue(self, now: float) -> None:
         """Bring the account up to ``now``; nobody came, went or was done cooling in between."""
-        passed_s = now - self._at
+        passed_s = now - self.at
         if passed_s <= 0.0:
             return
-        self._at = now
+        self.at = now
         part = self._part
         if part:
             held = self.inflight + len(self._cooling)

@@ -1,0 +1,100 @@
+"""The leap: half as much again for one half of a pair, by all pods at once, to see whether more is to be had at all.
+
+The experiment's 14 % find the way near an optimum, but three times the capacity is many of its steps away, and asking each of
+them takes minutes where asking is rare. So in one half of every eighth pair every pod goes up by half:
+
+    eta    = 1 - ln(latency / latency before) / ln 1.5        by Little's law: 1 is no dearer, 0 no more goodput
+    passed = eta - error > 0.5, where error = 0.5 / sqrt(answers) / ln 1.5, and no more attempts failed than before
+
+Who passes stays up and leaps on in the next half; who does not goes back to where it was. What half as much again does to
+latency is four times what 14 % do, so one half of 2 s tells a pod as much as five pairs. It must be everybody's: a pod that leaps
+alone in a crowd finds it cheap, whatever it does to the others. Hence the slots follow from the wall clock, and nothing that pods
+see differently decides who takes part, but that a pod is held by its limit, has answers enough, and was not cut just now.
+
+Worked example: 0.12 s before, 0.125 s over 40 answers: eta = 0.90, error 0.19: passed. With 0.18 s eta is 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Final
+
+from proxy.admit.experiment import Half
+from proxy.admit.traffic import JITTER_S
+
+LEAP: Final = 1.5
+_EVERY: Final = 8
+_AT: Final = 3
+"""Pair 3 of 8 is never one of the calm pairs, each sixth, that experiment."""
+_PASSED: Final = 0.5
+_SPREAD: Final = 0.5
+"""Standard deviation of latencies over their mean, as it usually is."""
+_LEAST: Final = 6
+_MORE_FAILING: Final = 0.02
+_BEFORE: Final = 4
+_HOPELESS: Final = 8
+_LN: Final = math.log(LEAP)
+
+
+class Leap:
+    """What was seen before, the half that is a leap now, and whether the last one passed."""
+
+    def __init__(self) -> None:
+        self.half: Half | None = None
+        self.has_passed = False
+        self.elasticity = 0.0
+        self._before: deque[Half] = deque(maxlen=_BEFORE)
+        self._latency_s = 0.0
+        self._failing = 0.0
+
+    def note(self, half: Half) -> None:
+        """Remember a half in which the limit held the traffic, as what is usual."""
+        if half.is_clean and half.was_binding and half.successes >= 5:
+            self._before.append(half)
+
+    def forget(self) -> None:
+        """What is usual is about to change."""
+        self._before.clear()
+
+    def is_due(self, number: int) -> bool:
+        """Whether the half of that number is one in which all leap."""
+        return not number & 1 and (number >> 1) % _EVERY == _AT and bool(self._before)
+
+    def begin(self, half: Half) -> None:
+        """``half`` is a leap, from ``half.limit``; compare it with what was before the first of a row."""
+        if not self.has_passed:
+            successes = sum(one.successes for one in self._before)
+            failures = sum(one.failures for one in self._before)
+            self._latency_s = sum(one.took_s for one in self._before) / successes
+            self._failing = failures / (successes + failures)
+        self.has_passed = False
+        self.half = half
+
+    def is_hopeless(self) -> bool:
+        """Whether so much fails that the rest of the leap can be spared."""
+        half = self.half
+        if half is None or not half.is_clean or half.failures < _HOPELESS:
+            return False
+        return half.failures > (0.5 + self._failing) * (half.failures + half.successes)
+
+    def end(self) -> float:
+        """Judge the leap that ends; return the limit that it began from."""
+        half = self.half
+        assert half is not None
+        self.half = None
+        self.has_passed = self._judge(half)
+        if self.has_passed:
+            self._before.clear()
+        return half.limit
+
+    def _judge(self, half: Half) -> bool:
+        ok, bad = half.successes, half.failures
+        if not half.is_clean or not half.was_binding or ok < _LEAST:
+            return False
+        n = ok + bad
+        if bad - self._failing * n > _MORE_FAILING * n + math.sqrt(0.05 * n):
+            return False
+        ratio = (half.took_s / ok + JITTER_S) / (self._latency_s + JITTER_S)
+        self.elasticity = 1.0 - math.log(ratio) / _LN
+        return self.elasticity - _SPREAD / math.sqrt(ok) / _LN > _PASSED
