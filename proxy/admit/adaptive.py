@@ -49,10 +49,11 @@ PROVEN: Final = -0.5
 """The same where slowness was shown to be the load's."""
 SPARED_CUT: Final = 1.0
 FEW: Final = 7.0
-"""Successes a second under which every pair is an experiment, and remembered longer."""
+"""Successes a second under which every second pair is an experiment, and remembered longer."""
 ACQUIT_RATE: Final = 5.0
 """Successes a second under which there is too little to acquit by."""
 CALM_DUTY: Final = 6
+FEW_DUTY: Final = 2
 RESTART: Final = 0.85
 STICKY: Final = 0.75
 """How far a limit must be from the whole number it is held at before it is held at another."""
@@ -424,7 +425,6 @@ class AdaptiveLimit:
         if not setback.end(now):
             self._move(setback.limit)
         self._spoil_half()
-        self._alert_until = now + 30.0
         self._leap.forget()
         self._elasticity.fade(0.3)
         self._say(
@@ -446,9 +446,9 @@ class AdaptiveLimit:
         self._was_reached = False
 
     def _choose_pairs(self, now: float) -> None:
-        """Experiment in every pair where answers are few or news is expected, in some where all is calm."""
+        """Experiment in every pair where news is expected, in some where all is calm."""
         is_few = self._is_few = self._traffic.ok_per_s(now) < (1.25 * FEW if self._is_few else FEW)
-        self._schedule.duty = 1 if is_few or now < self._alert_until else CALM_DUTY
+        self._schedule.duty = 1 if now < self._alert_until else FEW_DUTY if is_few else CALM_DUTY
         self._elasticity.remember(long=is_few)
 
     # decisions
@@ -552,7 +552,7 @@ class AdaptiveLimit:
         """
         limit, now = self.limit, self._slots.at
         is_moving = self._ramp is not None or self._leap.half is not None or self._ceiling.is_recovering(now)
-        if is_moving or limit < 0.9 or self._is_few:
+        if is_moving or limit < 0.9:
             self._whole = 0.0
             return limit
         if not self._whole or abs(limit - self._whole) > STICKY:

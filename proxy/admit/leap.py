@@ -24,7 +24,7 @@ from proxy.admit.experiment import Half
 from proxy.admit.traffic import JITTER_S
 
 LEAP: Final = 1.5
-_EVERY: Final = 8
+_EVERY: Final = 7
 _AT: Final = 3
 """Pair 3 of 8 is never one of the calm pairs, each sixth, that experiment."""
 _PASSED: Final = 0.5

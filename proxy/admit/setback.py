@@ -72,7 +72,7 @@ class Setback:
             self._took_s += took_s
 
     def note(self, half: Half) -> bool:
-        """Take a half in that was held by the limit; whether latency has shifted from what was usual."""
+        """Take in a half that was held by the limit; whether latency has shifted from what was usual, and that is not to be asked."""
         self._is_slow = False
         if not half.is_clean or not half.was_binding:
             return False
@@ -84,7 +84,7 @@ class Setback:
         usual_s = self._usual_s or mean_s
         has_shifted = not _SHIFTED_DOWN < (mean_s + JITTER_S) / (usual_s + JITTER_S) < _SHIFTED_UP
         self._usual_s = mean_s if has_shifted else usual_s + _SMOOTHING * (mean_s - usual_s)
-        return has_shifted
+        return has_shifted and not self._is_slow
 
     def _note_rate(self, half: Half) -> None:
         slots_s = half.spanned_s * half.limit

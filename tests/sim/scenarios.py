@@ -62,9 +62,13 @@ def _carried(name: str, limit: int) -> float:
 
 
 def adaptive(world: World, index: int, skew_s: float = 0.0) -> AdaptiveLimit:
-    """Return a limit as a pod makes it that starts now, with a wall clock that is ``skew_s`` off."""
+    """Return a limit as a pod makes it that starts now, with a wall clock that is ``skew_s`` off.
+
+    What begins by the wall clock begins at another time in each seed.
+    """
+    wall = UNIX + (world.seed * 79.19) % 64.0 + world.now + skew_s
     rng = random.Random(f"{world.seed}/limit/{index}/{world.now}")
-    return AdaptiveLimit(now=world.now, wall=UNIX + world.now + skew_s, rng=rng, salt=b"upstream:80")
+    return AdaptiveLimit(now=world.now, wall=wall, rng=rng, salt=b"upstream:80")
 
 
 def fleet(world: World, threads: Sequence[int] = THREADS, skew_s: float = 0.0) -> World:
