@@ -49,16 +49,17 @@ PROVEN: Final = -0.5
 """The same where slowness was shown to be the load's."""
 SPARED_CUT: Final = 1.0
 FEW: Final = 7.0
-"""Successes a second under which every second pair is an experiment, and remembered longer."""
+"""Successes a second under which every pair is an experiment, and remembered longer."""
 ACQUIT_RATE: Final = 5.0
 """Successes a second under which there is too little to acquit by."""
 CALM_DUTY: Final = 6
-FEW_DUTY: Final = 2
 RESTART: Final = 0.85
 STICKY: Final = 0.75
 """How far a limit must be from the whole number it is held at before it is held at another."""
 UNPAIRED: Final = 0.4
 """Share of the penalty for failures in a pair without experiment."""
+LEAP_FROM_S: Final = 45.0
+"""By then the ramp of every pod that started at the same time has ended."""
 LEAP_AFTER_S: Final = 20.0
 SETBACK_AFTER_S: Final = 10.0
 _TICK_S: Final = 0.25
@@ -115,6 +116,7 @@ class AdaptiveLimit:
         self._is_blocked = False
         self._was_reached = False
         self._is_few = True
+        self._began_at = now
         self._peak = 0
         self._alert_until = now + 60.0
         self._is_gated = False
@@ -366,6 +368,7 @@ class AdaptiveLimit:
             and not self._pace.rate
             and self._traffic.failing - self.base_rate < 0.05
             and now - self._ceiling.cut_at > LEAP_AFTER_S
+            and now - self._began_at > LEAP_FROM_S
         )
 
     def _begin_leap(self, now: float) -> None:
@@ -446,9 +449,9 @@ class AdaptiveLimit:
         self._was_reached = False
 
     def _choose_pairs(self, now: float) -> None:
-        """Experiment in every pair where news is expected, in some where all is calm."""
+        """Experiment in every pair where answers are few or news is expected, in some where all is calm."""
         is_few = self._is_few = self._traffic.ok_per_s(now) < (1.25 * FEW if self._is_few else FEW)
-        self._schedule.duty = 1 if now < self._alert_until else FEW_DUTY if is_few else CALM_DUTY
+        self._schedule.duty = 1 if is_few or now < self._alert_until else CALM_DUTY
         self._elasticity.remember(long=is_few)
 
     # decisions
@@ -552,7 +555,7 @@ class AdaptiveLimit:
         """
         limit, now = self.limit, self._slots.at
         is_moving = self._ramp is not None or self._leap.half is not None or self._ceiling.is_recovering(now)
-        if is_moving or limit < 0.9:
+        if is_moving or limit < 0.9 or self._is_few:
             self._whole = 0.0
             return limit
         if not self._whole or abs(limit - self._whole) > STICKY:
