@@ -38,7 +38,7 @@ from proxy.admit.ramp import BACK, HIGHEST, STEP, UNOPPOSED, UP, Ramp
 from proxy.admit.setback import DOWN, Setback
 from proxy.admit.slots import Slots
 from proxy.admit.steps import FREE, Growth, levelling, penalty, pressure
-from proxy.admit.traffic import Traffic
+from proxy.admit.traffic import JITTER_S, Traffic
 from proxy.base.outcomes import AttemptOutcome
 
 LOWEST: Final = 0.2
@@ -54,13 +54,17 @@ ACQUIT_RATE: Final = 5.0
 """Successes a second under which there is too little to acquit by."""
 CALM_DUTY: Final = 6
 RESTART: Final = 0.85
+SLOW_SINCE_START: Final = 1.5
 STICKY: Final = 0.75
 """How far a limit must be from the whole number it is held at before it is held at another."""
+WAY_DOWN: Final = 0.85
+"""A step down below so much of the limit says that there is more to come."""
 UNPAIRED: Final = 0.4
 """Share of the penalty for failures in a pair without experiment."""
 LEAP_FROM_S: Final = 45.0
 """By then the ramp of every pod that started at the same time has ended."""
 LEAP_AFTER_S: Final = 20.0
+LEAP_FAILING: Final = 0.1
 SETBACK_AFTER_S: Final = 10.0
 _TICK_S: Final = 0.25
 _NOTES: Final = 200
@@ -116,6 +120,7 @@ class AdaptiveLimit:
         self._is_blocked = False
         self._was_reached = False
         self._is_few = True
+        self._floor_at_start_s = math.inf
         self._began_at = now
         self._peak = 0
         self._alert_until = now + 60.0
@@ -200,11 +205,12 @@ class AdaptiveLimit:
     def on_gate_closed(self, now: float) -> None:
         """Nothing but failures: everybody is held, probes apart."""
         self._land()
+        before = self._setback.limit if self._setback.is_on else self.limit
         self._setback.is_on = False
         self._is_gated = True
         self._gated_at = now
         cut_lately = now - self._ceiling.cut_at < 10.0
-        self._gated_limit = max(self.limit, self._ceiling.before_cuts if cut_lately else 0.0)
+        self._gated_limit = max(before, self._ceiling.before_cuts if cut_lately else 0.0)
         self._spoil_half()
         if self._first is not None:
             self._first.is_clean = False
@@ -294,6 +300,8 @@ class AdaptiveLimit:
         self._say(now, f"the way up ends at {self.limit:.2f} in flight: {verdict}")
 
     def _end_ramp(self) -> None:
+        if self._ramp is not None and self._ramp.floor_s:
+            self._floor_at_start_s = self._ramp.floor_s
         self._ramp = None
         self._traffic.forget_block()
 
@@ -338,9 +346,11 @@ class AdaptiveLimit:
         return min(self._schedule.period_s / 2.0, 1.5 * self._traffic.latency_s)
 
     def _end_pair(self, now: float, first: Half | None, second: Half | None) -> None:
-        if first is not None and second is not None and first.phase and second.phase:
+        if self._setback.is_on:
+            pass  # what is seen now is the answer to another question
+        elif first is not None and second is not None and first.phase and second.phase:
             self._take_pair(now, first, second)
-        elif self._ramp is None and not self._is_gated and not self._setback.is_on:
+        elif self._ramp is None and not self._is_gated:
             cost = penalty(self.limit, self._traffic.failing - self.base_rate, self._blame.value)
             if cost > 0.0:
                 self._apply(now, -UNPAIRED * cost)
@@ -360,13 +370,13 @@ class AdaptiveLimit:
 
     def _may_leap(self, now: float, number: int) -> bool:
         leap = self._leap
-        if leap.has_passed:
-            return True
-        return (
+        if self.limit * LEAP > self._highest:
+            leap.has_passed = False
+            return False
+        return leap.has_passed or (
             leap.is_due(number)
-            and not self._is_few
             and not self._pace.rate
-            and self._traffic.failing - self.base_rate < 0.05
+            and self._traffic.failing - self.base_rate < LEAP_FAILING
             and now - self._ceiling.cut_at > LEAP_AFTER_S
             and now - self._began_at > LEAP_FROM_S
         )
@@ -411,6 +421,7 @@ class AdaptiveLimit:
 
     def _ask(self, now: float) -> None:
         self._setback.begin(now, self.limit)
+        self._leap.has_passed = False
         self._say(
             now,
             f"answers are suddenly slow: {self.limit:.2f} in flight halved, to see whether that is the load's",
@@ -440,9 +451,12 @@ class AdaptiveLimit:
         """Bring a limit that nobody reached down to what was in flight, where there is contention: it must bind to learn."""
         peak = float(self._peak)
         self._peak = self._slots.inflight
-        is_harmless = self._traffic.contention() < FREE and (
-            self._blame.value < 0.3 or self._traffic.failing - self.base_rate < 0.03
+        traffic = self._traffic
+        is_near_floor = (
+            traffic.contention() < FREE
+            and traffic.latency_s < SLOW_SINCE_START * self._floor_at_start_s + JITTER_S
         )
+        is_harmless = is_near_floor and (self._blame.value < 0.3 or traffic.failing - self.base_rate < 0.03)
         is_free = self._ramp is None and not self._is_gated and not self._was_reached
         if is_free and 0.0 < peak < self.limit and not is_harmless:
             self._move(max(peak, 0.85 * self.limit))  # an app that rests a while comes back to most of it
@@ -488,6 +502,8 @@ class AdaptiveLimit:
             wanted = min(wanted, max(limit, self._ceiling.cap(now)))
         self._is_blocked = False
         wanted = min(max(wanted, self._lowest), self._highest)
+        if wanted < WAY_DOWN * limit:
+            self._alert_until = max(self._alert_until, now + 6.0)
         if wanted != limit:
             self._elasticity.note_move(wanted / limit)
             self._move(wanted)
@@ -555,8 +571,10 @@ class AdaptiveLimit:
         """
         limit, now = self.limit, self._slots.at
         is_moving = self._ramp is not None or self._leap.half is not None or self._ceiling.is_recovering(now)
-        if is_moving or limit < 0.9 or self._is_few:
+        if limit < 0.9 or self._is_few:
             self._whole = 0.0
+            return limit
+        if is_moving:
             return limit
         if not self._whole or abs(limit - self._whole) > STICKY:
             self._whole = max(1.0, float(round(limit)))

@@ -4,14 +4,14 @@ The experiment's 14 % find the way near an optimum, but three times the capacity
 them takes minutes where asking is rare. So in one half of every eighth pair every pod goes up by half:
 
     eta    = 1 - ln(latency / latency before) / ln 1.5        by Little's law: 1 is no dearer, 0 no more goodput
-    passed = eta - error > 0.5, where error = 0.75 / sqrt(answers) / ln 1.5, and no more attempts failed than before
+    passed = eta - error > 0.6, where error = 0.4 / sqrt(answers) / ln 1.5, and no more attempts failed than before
 
 Who passes stays up and leaps on in the next half; who does not goes back to where it was. What half as much again does to
 latency is four times what 14 % do, so one half of 2 s tells a pod as much as five pairs. It must be everybody's: a pod that leaps
 alone in a crowd finds it cheap, whatever it does to the others. Hence the slots follow from the wall clock, and nothing that pods
-see differently decides who takes part, but that a pod is held by its limit, has answers enough, and was not cut just now.
+see differently decides who takes part, but that a pod is held by its limit and was not cut just now.
 
-Worked example: 0.12 s before, 0.125 s over 40 answers: eta = 0.90, error 0.29: passed. With 0.18 s eta is 0.
+Worked example: 0.12 s before, 0.125 s over 40 answers: eta = 0.90, error 0.16: passed. With 0.18 s eta is 0.03.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ LEAP: Final = 1.5
 _EVERY: Final = 8
 _AT: Final = 3
 """Pair 3 of 8 is never one of the calm pairs, each sixth, that experiment."""
-_PASSED: Final = 0.5
-_SPREAD: Final = 0.75
-"""One and a half standard deviations of a latency over its mean, as they usually are."""
-_LEAST: Final = 6
+_PASSED: Final = 0.6
+_SPREAD: Final = 0.4
+"""Standard deviation of a latency over its mean, as it usually is; more would ask more of small pods than of large ones."""
+_LEAST: Final = 8
 _MORE_FAILING: Final = 0.02
 _BEFORE: Final = 4
 _HOPELESS: Final = 8

@@ -4,7 +4,7 @@ A sixth of the usual answers come, each after six times as long, and none fails:
 for less is to get less; or it lost capacity and drowns in what is asked of it (locks, a cache that thrashes), and then to ask for
 half is to get more. The experiment would take a minute to tell, for in its halves there is nearly nothing left to count. So ask:
 
-    a half brings less than 0.45 of the usual answers per slot, and less than half of those before it      it is sudden
+    a half brings less than 0.38 of the usual answers per slot, and less than half of those before it      it is sudden
     limit / 2, and once the crowd has drained, 3 to 8 answers
     eta = 1 - ln(latency / latency before) / ln 0.5        1: it got no faster, so less is less; 0: half would do
 
@@ -13,7 +13,7 @@ half is to get more. The experiment would take a minute to tell, for in its halv
 
 All pods see it in the same half and ask in the next, for both end by the wall clock. Who asked waits 18 s before it asks again,
 then three times as long each time, up to 5 minutes: an upstream that does so by nature is not to be asked for ever.
-Worked example: 0.75 s where 0.12 s were usual; at half the limit 0.19 s: eta = 1 - 1.98 = -0.98.
+Worked example: 0.75 s where 0.12 s were usual; at half the limit 0.19 s: eta = 1 - 1.95 = -0.95.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from proxy.admit.experiment import Half
 from proxy.admit.traffic import JITTER_S
 
 DOWN: Final = 0.5
-_SLOW: Final = 0.45
+_SLOW: Final = 0.38
 _SUDDEN: Final = 0.5
-_EXPECTED: Final = 8.0
+_EXPECTED: Final = 10.0
 _FAILING: Final = 0.15
 _SMOOTHING: Final = 0.2
 _SMOOTHING_SLOW: Final = 0.03
@@ -72,7 +72,7 @@ class Setback:
             self._took_s += took_s
 
     def note(self, half: Half) -> bool:
-        """Take in a half that was held by the limit; whether latency has shifted from what was usual, and that is not to be asked."""
+        """Take in a half that was held by the limit; whether latency has shifted from what was usual, no question being due."""
         self._is_slow = False
         if not half.is_clean or not half.was_binding:
             return False

@@ -46,8 +46,11 @@ class Growth:
 
 
 def pressure(unit: float, duty: int, is_slow: bool) -> float:
-    """Return the steady push upwards, the same over time however rare the pairs; weaker where there is little to see."""
-    share = _PRESSURE_SLOW * duty if is_slow else _PRESSURE * min(4, duty)
+    """Return the steady push upwards, the same over time up to one pair in four.
+
+    It is weaker where there is little to see, except for who has less than one in flight: it has little to see for that.
+    """
+    share = _PRESSURE_SLOW * duty if is_slow and unit >= 1.0 else _PRESSURE * min(4, duty)
     return share / 3.0 * unit
 
 

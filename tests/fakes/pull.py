@@ -16,6 +16,8 @@ WALL = 1_700_000_000.0
 START = 500.0
 LATENCY_S = 0.1
 SWING = 1.14
+HELD = 0.75
+"""How far from the limit the whole number may be that it is held at."""
 
 
 def made(**over: Any) -> AdaptiveLimit:
@@ -102,7 +104,7 @@ class Pull:
             self.asked += 1
             self.levels.append(limit.limit)
             self.bases.append(limit.base_rate)
-            assert 0 <= limit.value <= math.ceil(limit.limit * SWING)
+            assert 0 <= limit.value <= math.ceil((limit.limit + HELD) * SWING)
             if self.inflight >= self.callers:
                 return math.inf
             if pause_s > 0.0 or self.inflight >= limit.value:

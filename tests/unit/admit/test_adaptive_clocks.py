@@ -23,10 +23,10 @@ def test_a_wall_clock_that_is_put_right_disturbs_nothing(jump_s: float) -> None:
 
 
 def test_two_pods_swing_together_once_their_clocks_are_right() -> None:
-    pulls = [settled(10.0), settled(10.0, seed=2)]
+    pulls = [settled(10.0, seed=seed).run(0.1, fine) for seed in (1, 2)]
 
     def swings(seconds: int) -> list[tuple[int, int]]:
-        """Whether each is up or down, four times a second."""
+        """Whether each is up or down, four times a second and never as a half ends."""
         found = []
         for _ in range(4 * seconds):
             one, other = (pull.run(0.25, fine).limit.value for pull in pulls)

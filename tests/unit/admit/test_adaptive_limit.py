@@ -16,6 +16,7 @@ from proxy.operations import _number
 from tests.fakes.pull import (
     LATENCY_S,
     START,
+    WALL,
     Pull,
     broken,
     ended,
@@ -30,11 +31,112 @@ from tests.fakes.pull import (
 # what is in flight
 
 
-@pytest.mark.parametrize("limit", [0.4, 1.0, 2.4, 7.0])
+def slow(inflight: int, rng: random.Random) -> tuple[float, bool]:
+    """One second, whatever the load."""
+    return 1.0, True
+
+
+def quick(inflight: int, rng: random.Random) -> tuple[float, bool]:
+    """50 ms, whatever the load."""
+    return 0.05, True
+
+
+def full(inflight: int, rng: random.Random) -> tuple[float, bool]:
+    """Carries 20 a second, more load only takes longer; up to half of it is no slower for it."""
+    return 0.05 * max(1, inflight), True
+
+
+def rest(pull: Pull, limit: float) -> None:
+    """Put the lower bound, and the limit, there."""
+    pull.limit.set_bounds(limit, limit)
+    pull.limit.set_bounds(limit, 100.0)
+
+
+def resting(limit: float) -> Pull:
+    """A pull whose upstream is full, so the limit rests on its lower bound."""
+    pull = Pull(made())
+    rest(pull, limit)
+    pull.run(150.0, full)
+    rest(pull, float(round(limit)))
+    rest(pull, limit)
+    return pull
+
+
+def pair_at(pull: Pull) -> tuple[float, float]:
+    """Which pair it is, and since how many seconds."""
+    return divmod(WALL + pull.now - START, 4.0)
+
+
+def in_calm(pull: Pull, seconds: float) -> set[int]:
+    """How many it lets be in flight in the pairs that are neither an experiment nor a leap."""
+    found, until = set(), pull.now + seconds
+    while pull.now < until:
+        pull.run(0.05, full)
+        pair, into_s = pair_at(pull)
+        if pair % 6 and pair % 8 != 3 and 0.2 < into_s < 3.9:
+            found.add(pull.limit.value)
+    return found
+
+
+@pytest.mark.parametrize("limit", [0.4, 1.0, 7.0])
 def test_over_time_as_many_are_in_flight_as_the_limit_says(limit: float) -> None:
     """Up and down by a seventh in the experiment, and the mean is the limit."""
     pull = settled(limit).run(400.0, fine)
     assert pull.held_s / pull.seconds == pytest.approx(limit, rel=0.04)
+
+
+@pytest.mark.parametrize("limit", [0.6, 2.4])
+def test_where_answers_are_few_parts_of_a_slot_are_used(limit: float) -> None:
+    pull = Pull(pinned(limit)).run(60.0, slow).run(400.0, slow)
+    assert pull.held_s / pull.seconds == pytest.approx(limit, rel=0.04)
+
+
+@pytest.mark.parametrize(("limit", "whole"), [(2.4, 2), (7.4, 7), (7.6, 8)])
+def test_in_calm_halves_a_whole_number_is_in_flight(limit: float, whole: int) -> None:
+    pull = resting(limit)
+    assert in_calm(pull, 60.0) == {whole}
+    assert pull.limit.limit == limit
+
+
+@pytest.mark.parametrize(
+    ("limit", "then", "whole"), [(7.4, 7.7, 7), (7.4, 7.8, 8), (7.6, 7.3, 8), (7.6, 7.2, 7)]
+)
+def test_it_is_held_at_another_whole_number_only_far_from_the_first(
+    limit: float, then: float, whole: int
+) -> None:
+    pull = resting(limit)
+    while pair_at(pull)[0] % 8 != 4:
+        pull.run(0.25, full)
+    rest(pull, then)
+    assert in_calm(pull, 20.0) == {whole}
+    assert pull.limit.limit == then
+
+
+@pytest.mark.parametrize(("limit", "then", "whole"), [(7.4, 7.7, 7), (7.6, 7.3, 8)])
+def test_a_leap_that_fails_does_not_change_the_whole_number(limit: float, then: float, whole: int) -> None:
+    pull = resting(limit)
+    rest(pull, then)
+    pull.run(40.0, full)
+    assert in_calm(pull, 60.0) == {whole}
+
+
+def test_below_nine_tenths_of_a_slot_it_is_used_in_part_even_in_calm() -> None:
+    pull = Pull(pinned(0.8)).run(60.0, quick).run(400.0, quick)
+    assert pull.held_s / pull.seconds == pytest.approx(0.8, rel=0.04)
+
+
+def test_for_8_s_after_a_cut_none_is_held_at_a_whole_number() -> None:
+    """Were it, a limit on its way back would move in steps of a slot."""
+    pull = Pull(made(start=7.4, lowest=7.4)).run(150.0, full)
+    pull.limit.set_bounds(LOWEST, 100.0)
+    while not any(words.startswith("cut") for _, words in pull.limit.notes):
+        pull.run(0.05, broken)
+    until, off, total = pull.now + 7.0, 0.0, 0
+    while pull.now < until:
+        pull.run(0.25, full)
+        off += abs(pull.limit._slots._whole + pull.limit._slots._part - pull.limit.limit)
+        total += 1
+    assert off / total < 0.02
 
 
 @pytest.mark.parametrize("limit", [0.4, 1.0, 4.0])

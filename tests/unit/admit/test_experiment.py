@@ -30,7 +30,7 @@ def half(
     made = Half(phase, limit, 100.0)
     made.was_binding = binding
     made._held_s = 2.0 * (load or limit * (1.0 + EPS * phase))
-    made._spanned_s = 2.0
+    made.spanned_s = 2.0
     for number in range(ok + bad):
         made.note(101.0, number < ok, took_s)
     return made

@@ -1,0 +1,344 @@
+"""The leap: when all take it, what passes, what it is held against, and what becomes of a limit that leapt."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.admit.experiment import Half, Schedule
+from proxy.admit.leap import LEAP, Leap
+from tests.fakes.pull import LATENCY_S, START, Pull, Upstream, broken, fine, full_above, made, settled
+
+
+def half(
+    ok: int,
+    bad: int = 0,
+    *,
+    took_s: float = 0.12,
+    limit: float = 10.0,
+    binding: bool = True,
+    clean: bool = True,
+) -> Half:
+    it = Half(0, limit, 100.0)
+    it.was_binding = binding
+    it.is_clean = clean
+    for number in range(ok + bad):
+        it.note(101.0, number < ok, took_s)
+    return it
+
+
+def leapt(it: Half, *before: Half) -> Leap:
+    """A leap that is over: ``it``, after ``before``."""
+    leap = Leap()
+    for one in before or (half(40),):
+        leap.note(one)
+    leap.begin(it)
+    leap.end()
+    return leap
+
+
+# when
+
+
+def test_the_first_half_of_pair_3_in_8_is_one() -> None:
+    leap = Leap()
+    leap.note(half(40))
+    assert [number for number in range(64) if leap.is_due(number)] == [6, 22, 38, 54]
+
+
+@given(st.integers(0, 10**9))
+def test_it_never_takes_the_place_of_a_calm_pairs_experiment(eighth: int) -> None:
+    schedule, leap = Schedule(b"upstream"), Leap()
+    schedule.duty = 6
+    leap.note(half(40))
+    (number,) = [number for number in range(16 * eighth, 16 * (eighth + 1)) if leap.is_due(number)]
+    assert schedule.phase_of(number) == schedule.phase_of(number + 1) == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "is_due"),
+    [
+        (half(5), True),
+        (half(4), False),
+        (half(40, binding=False), False),
+        (half(40, clean=False), False),
+    ],
+    ids=["5 answers", "4 answers", "not held by the limit", "disturbed"],
+)
+def test_there_is_none_before_something_usable_is_known(before: Half, is_due: bool) -> None:
+    leap = Leap()
+    assert not leap.is_due(6)
+    leap.note(before)
+    assert leap.is_due(6) is is_due
+    leap.forget()
+    assert not leap.is_due(6)
+
+
+@pytest.mark.parametrize(("took_s", "is_due"), [(0.12, False), (0.18, True)], ids=["passed", "failed"])
+def test_what_was_usual_before_a_leap_that_passed_is_forgotten(took_s: float, is_due: bool) -> None:
+    leap = leapt(half(40, took_s=took_s))
+    assert leap.is_due(22) is is_due
+    leap.note(half(40))
+    assert leap.is_due(22)
+
+
+# what passes
+
+
+@pytest.mark.parametrize(
+    ("took_s", "elasticity", "passes"), [(0.12, 1.0, True), (0.125, 0.90, True), (0.18, 0.0, False)]
+)
+def test_the_worked_example_of_the_docstring(took_s: float, elasticity: float, passes: bool) -> None:
+    leap = leapt(half(40, took_s=took_s), half(40, took_s=0.12))
+    assert leap.elasticity == pytest.approx(elasticity, abs=0.04)
+    assert leap.has_passed is passes
+
+
+@pytest.mark.parametrize(("elasticity", "passes"), [(0.81, True), (0.77, False)])
+def test_its_error_is_that_of_the_docstring(elasticity: float, passes: bool) -> None:
+    """0.29 for 40 answers, and 0.5 is to be exceeded by it."""
+    took_s = 0.125 * LEAP ** (1.0 - elasticity) - 0.005
+    leap = leapt(half(40, took_s=took_s))
+    assert leap.elasticity == pytest.approx(elasticity)
+    assert leap.has_passed is passes
+
+
+@pytest.mark.parametrize(
+    ("ok", "took_s", "passes"), [(14, 0.12, True), (13, 0.12, False), (6, 0.06, True), (5, 0.06, False)]
+)
+def test_few_answers_prove_nothing(ok: int, took_s: float, passes: bool) -> None:
+    """Fewer do where latency even falls, but never fewer than 6."""
+    assert leapt(half(ok, took_s=took_s)).has_passed is passes
+
+
+@pytest.mark.parametrize("over", [{"binding": False}, {"clean": False}], ids=["not held", "disturbed"])
+def test_a_leap_that_was_not_taken_in_full_fails(over: dict[str, bool]) -> None:
+    assert not leapt(half(200, **over)).has_passed
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "passes"),
+    [
+        ((40, 0), (40, 2), True),
+        ((40, 0), (40, 4), False),
+        ((40, 10), (40, 10), True),
+        ((40, 10), (60, 15), True),
+        ((40, 10), (40, 18), False),
+        ((40, 10), (40, 0), True),
+    ],
+)
+def test_more_failures_than_before_fail_it_and_as_many_do_not(
+    before: tuple[int, int], after: tuple[int, int], passes: bool
+) -> None:
+    assert leapt(half(*after), half(*before)).has_passed is passes
+
+
+latencies = st.floats(0.001, 5.0)
+
+
+@given(st.integers(0, 300), st.integers(0, 300), latencies, latencies, st.floats(0.0, 1.0))
+def test_who_passes_would_with_more_answers_or_sooner_ones(
+    ok: int, more: int, before_s: float, took_s: float, sooner: float
+) -> None:
+    before = half(40, took_s=before_s)
+    if leapt(half(ok, took_s=took_s), before).has_passed:
+        assert leapt(half(ok + more, took_s=took_s), before).has_passed
+        assert leapt(half(ok, took_s=took_s * sooner), before).has_passed
+        assert took_s + 0.005 < (before_s + 0.005) * LEAP**0.5
+
+
+# what it is held against
+
+
+def test_it_is_held_against_the_latest_four_halves() -> None:
+    halves = [half(40, took_s=0.5), *[half(40, took_s=took_s) for took_s in (0.11, 0.13, 0.10, 0.14)]]
+    leap = leapt(half(40, took_s=0.12), *halves)
+    assert leap.elasticity == pytest.approx(1.0)
+
+
+def test_leaps_in_a_row_are_held_against_what_was_before_the_first() -> None:
+    """Each a tenth slower than the one before: the second is a fifth slower than what was usual."""
+    leap = leapt(half(100, took_s=0.1323), half(40, took_s=0.12))
+    assert leap.has_passed
+    leap.begin(half(100, took_s=0.1458, limit=15.0))
+    assert leap.end() == 15.0
+    assert leap.elasticity == pytest.approx(0.53, abs=0.02)
+    assert not leap.has_passed
+
+
+def test_a_new_row_is_held_against_what_was_before_it() -> None:
+    leap = leapt(half(100, took_s=0.18), half(40, took_s=0.12))
+    assert not leap.has_passed
+    for _ in range(4):
+        leap.note(half(40, took_s=0.18))
+    leap.begin(half(100, took_s=0.18))
+    leap.end()
+    assert leap.has_passed
+
+
+def test_its_end_tells_where_it_began() -> None:
+    leap = Leap()
+    leap.note(half(40))
+    it = half(40, limit=7.3)
+    leap.begin(it)
+    assert leap.half is it
+    assert leap.end() == 7.3
+    assert leap.half is None
+
+
+# what is hopeless
+
+
+@pytest.mark.parametrize(
+    ("before", "ok", "bad", "is_hopeless"),
+    [
+        (half(40), 0, 7, False),
+        (half(40), 0, 8, True),
+        (half(40), 9, 9, False),
+        (half(40), 8, 9, True),
+        (half(40, 10), 4, 8, False),
+        (half(40, 10), 3, 9, True),
+    ],
+)
+def test_it_is_hopeless_once_more_than_half_fails_beyond_the_usual(
+    before: Half, ok: int, bad: int, is_hopeless: bool
+) -> None:
+    leap = Leap()
+    leap.note(before)
+    assert not leap.is_hopeless()
+    leap.begin(half(ok, bad))
+    assert leap.is_hopeless() is is_hopeless
+
+
+def test_who_gave_it_up_is_not_told_again() -> None:
+    leap = Leap()
+    leap.note(half(40))
+    leap.begin(half(0, 20, clean=False))
+    assert not leap.is_hopeless()
+
+
+# the limit that leaps
+
+
+def room_for(most: int) -> Upstream:
+    """Answers so many at a time, each in a tenth of a second; those beyond them share."""
+    return lambda inflight, rng: (LATENCY_S * max(1.0, inflight / most), True)
+
+
+def jumps(levels: list[float]) -> list[tuple[float, float, float]]:
+    """Each leap among the limits seen: from where, how far, and what came next."""
+    steps = [level for number, level in enumerate(levels) if number == 0 or level != levels[number - 1]]
+    return [
+        (before, high, after)
+        for before, high, after in zip(steps, steps[1:], steps[2:], strict=False)
+        if high == before * LEAP
+    ]
+
+
+def until_a_leap(pull: Pull, upstream: Upstream) -> float:
+    """Run until one is under way; return where it began."""
+    for _ in range(2000):
+        before = pull.limit.limit
+        pull.run(0.05, upstream)
+        if pull.limit.limit == LEAP * before:
+            return before
+    raise AssertionError("no leap")
+
+
+def test_a_leap_that_finds_room_keeps_the_higher_limit() -> None:
+    """Room for 8 for a minute and a half, then for 40; 38 callers."""
+    pull = Pull(made(), callers=38).run(90.0, room_for(8))
+    pull.levels = []
+    before = until_a_leap(pull, room_for(40))
+    pull.levels = []
+    pull.run(60.0, room_for(40))
+    assert min(pull.levels) >= LEAP * before
+    assert any(words.startswith(f"leapt from {before:.2f} to") for _, words in pull.limit.notes)
+
+
+def test_a_row_of_leaps_ends_where_the_room_does() -> None:
+    pull = Pull(made(), callers=200).run(90.0, room_for(8))
+    before = until_a_leap(pull, room_for(50))
+    pull.levels = [before]
+    pull.run(20.0, room_for(50))
+    assert max(pull.levels) >= LEAP * LEAP * LEAP * before
+    (*passed, failed) = jumps(pull.levels)
+    assert all(after > high for _, high, after in passed)
+    assert failed[2] == failed[0]
+    assert pull.limit.limit < 50 * LEAP
+
+
+@pytest.mark.parametrize("most", [4, 8, 16])
+def test_a_leap_into_a_wall_goes_back_to_exactly_the_limit_before(most: int) -> None:
+    pull = Pull(made(), callers=100).run(60.0, room_for(most))
+    pull.levels = []
+    pull.run(240.0, room_for(most))
+    found = jumps(pull.levels)
+    assert len(found) >= 5
+    assert all(after == before for before, _, after in found)
+    assert pull.successes / pull.seconds > 0.9 * most / LATENCY_S
+
+
+def test_a_leap_into_failures_goes_back_to_exactly_the_limit_before_and_is_no_cut() -> None:
+    pull = Pull(made(), callers=100).run(90.0, room_for(8))
+    before = until_a_leap(pull, room_for(8))
+    pull.run(0.9, broken)
+    assert pull.limit.limit == before
+    assert not [words for _, words in pull.limit.notes if words.startswith("cut")]
+
+
+def test_a_gate_that_closes_in_a_leap_restores_the_limit_from_before_it() -> None:
+    pull = Pull(made(), callers=100).run(90.0, room_for(8))
+    before = until_a_leap(pull, room_for(8))
+    pull.limit.on_gate_closed(pull.now)
+    assert pull.limit.limit == before
+    pull.limit.next_start_s(pull.now + 60.0)
+    assert pull.limit.limit == before
+    pull.limit.on_gate_opened(pull.now + 60.0)
+    assert pull.limit.limit == pytest.approx(0.85 * before)
+
+
+def test_who_has_few_answers_or_is_not_held_by_its_limit_does_not_leap() -> None:
+    def slow(inflight: int, rng: random.Random) -> tuple[float, bool]:
+        return 0.3 * max(1.0, inflight / 2), True
+
+    few = Pull(made(), callers=100).run(300.0, slow)
+    idle = Pull(made(), callers=100).run(44.0, room_for(8)).run(240.0, room_for(8), blocked=False)
+    for pull in (few, idle):
+        assert not [after for high, after in pairwise(pull.levels) if high == LEAP * after]
+
+
+def test_nobody_leaps_in_the_first_45_s_or_within_20_s_of_a_cut() -> None:
+    pull = Pull(made(), callers=100)
+    leaps = []
+    while pull.now < START + 600.0:
+        before = pull.limit.limit
+        pull.run(0.05, full_above(8))
+        if pull.limit.limit == LEAP * before:
+            leaps.append(pull.now)
+    cuts = [at for at, words in pull.limit.notes if words.startswith("cut")]
+    assert len(leaps) > 3
+    assert len(cuts) > 3
+    assert min(leaps) > START + 45.0
+    assert not [leap for leap in leaps for cut in cuts if 0.0 < leap - cut < 20.0]
+
+
+def test_a_limit_that_cannot_rise_does_not_leap() -> None:
+    """At its upper bound a leap would learn nothing, pass, and be followed by another for ever."""
+    pull = settled(10.0).run(120.0, fine)
+    assert not [words for _, words in pull.limit.notes if words.startswith("leapt")]
+
+
+def test_a_row_of_leaps_that_a_question_ends_is_not_gone_on_with_later() -> None:
+    """A stall just before, seen by the setback, which asks as the leap passes; the next slot is 32 s after this one."""
+    pull = Pull(made(), callers=100).run(90.0, room_for(8))
+    until_a_leap(pull, room_for(40))
+    pull.limit._setback._is_slow = True
+    pull.levels = []
+    pull.run(25.0, room_for(40))
+    assert any(words.startswith("answers are suddenly slow") for _, words in pull.limit.notes)
+    assert not jumps(pull.levels)
