@@ -122,9 +122,8 @@ class Setback:
     def end(self, now: float) -> bool:
         """Return whether to stay down."""
         self.is_on = False
-        self._gap_s = min(
-            _LONGEST_GAP_S, _WIDER * (self._gap_s if now - self._ended_at < 300.0 else _FIRST_GAP_S)
-        )
+        is_again = now - self._ended_at < 2.0 * _LONGEST_GAP_S
+        self._gap_s = min(_LONGEST_GAP_S, _WIDER * (self._gap_s if is_again else _FIRST_GAP_S))
         self._ended_at = now
         self.elasticity = 1.0
         if self._ok:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from itertools import pairwise
 
 import pytest
@@ -98,9 +97,9 @@ def test_the_worked_example_of_the_docstring(took_s: float, elasticity: float, p
     assert leap.has_passed is passes
 
 
-@pytest.mark.parametrize(("elasticity", "passes"), [(0.81, True), (0.77, False)])
+@pytest.mark.parametrize(("elasticity", "passes"), [(0.77, True), (0.74, False)])
 def test_its_error_is_that_of_the_docstring(elasticity: float, passes: bool) -> None:
-    """0.29 for 40 answers, and 0.5 is to be exceeded by it."""
+    """0.16 for 40 answers, and 0.6 is to be exceeded by it."""
     took_s = 0.125 * LEAP ** (1.0 - elasticity) - 0.005
     leap = leapt(half(40, took_s=took_s))
     assert leap.elasticity == pytest.approx(elasticity)
@@ -108,10 +107,9 @@ def test_its_error_is_that_of_the_docstring(elasticity: float, passes: bool) -> 
 
 
 @pytest.mark.parametrize(
-    ("ok", "took_s", "passes"), [(14, 0.12, True), (13, 0.12, False), (6, 0.06, True), (5, 0.06, False)]
+    ("ok", "took_s", "passes"), [(8, 0.12, True), (7, 0.12, False), (8, 0.06, True), (7, 0.06, False)]
 )
 def test_few_answers_prove_nothing(ok: int, took_s: float, passes: bool) -> None:
-    """Fewer do where latency even falls, but never fewer than 6."""
     assert leapt(half(ok, took_s=took_s)).has_passed is passes
 
 
@@ -302,14 +300,9 @@ def test_a_gate_that_closes_in_a_leap_restores_the_limit_from_before_it() -> Non
     assert pull.limit.limit == pytest.approx(0.85 * before)
 
 
-def test_who_has_few_answers_or_is_not_held_by_its_limit_does_not_leap() -> None:
-    def slow(inflight: int, rng: random.Random) -> tuple[float, bool]:
-        return 0.3 * max(1.0, inflight / 2), True
-
-    few = Pull(made(), callers=100).run(300.0, slow)
-    idle = Pull(made(), callers=100).run(44.0, room_for(8)).run(240.0, room_for(8), blocked=False)
-    for pull in (few, idle):
-        assert not [after for high, after in pairwise(pull.levels) if high == LEAP * after]
+def test_who_is_not_held_by_its_limit_does_not_leap() -> None:
+    pull = Pull(made(), callers=100).run(44.0, room_for(8)).run(240.0, room_for(8), blocked=False)
+    assert not [after for high, after in pairwise(pull.levels) if high == LEAP * after]
 
 
 def test_nobody_leaps_in_the_first_45_s_or_within_20_s_of_a_cut() -> None:

@@ -99,7 +99,12 @@ def test_no_pair_presses_for_more_than_four() -> None:
     assert pressure(3.0, 6, False) == pressure(3.0, 4, False)
 
 
-@given(st.floats(0.4, 16.0), st.integers(1, 6))
+@given(st.floats(0.4, 0.99), st.integers(1, 6))
+def test_who_has_less_than_one_in_flight_is_not_pressed_less(unit: float, duty: int) -> None:
+    assert pressure(unit, duty, True) == pressure(unit, duty, False)
+
+
+@given(st.floats(1.0, 16.0), st.integers(1, 6))
 def test_where_there_is_little_to_see_pressure_is_weaker(unit: float, duty: int) -> None:
     assert 0.0 < pressure(unit, duty, True) < pressure(unit, duty, False)
     assert pressure(unit, duty, True) == pytest.approx(duty * pressure(unit, 1, True))
