@@ -65,6 +65,9 @@ LEAP_FROM_S: Final = 45.0
 """By then the ramp of every pod that started at the same time has ended."""
 LEAP_AFTER_S: Final = 20.0
 LEAP_FAILING: Final = 0.1
+AFTER_LEAPS_S: Final = 20.0
+BETWEEN: Final = 1.2
+"""Where a row of leaps comes to rest: the way up ends somewhere between 1 and 1.5."""
 SETBACK_AFTER_S: Final = 10.0
 _TICK_S: Final = 0.25
 _NOTES: Final = 200
@@ -400,8 +403,12 @@ class AdaptiveLimit:
                 f"leapt from {before:.2f} to {self.limit:.2f} in flight: 1 % more load moved goodput by "
                 f"{self._leap.elasticity:.2f} %",
             )
-        elif half is not None and half.is_clean:
-            self._move(before)
+            return
+        is_row = self._leap.passed > 1
+        if is_row:
+            self._alert_until = now + AFTER_LEAPS_S
+        if half is not None and half.is_clean:
+            self._move(BETWEEN * before if is_row else before)
 
     def _land(self) -> None:
         """Go back to where the leap under way began."""

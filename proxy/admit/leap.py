@@ -43,6 +43,8 @@ class Leap:
     def __init__(self) -> None:
         self.half: Half | None = None
         self.has_passed = False
+        self.passed = 0
+        """Leaps of this row that passed."""
         self.elasticity = 0.0
         self._before: deque[Half] = deque(maxlen=_BEFORE)
         self._latency_s = 0.0
@@ -64,6 +66,7 @@ class Leap:
     def begin(self, half: Half) -> None:
         """``half`` is a leap, from ``half.limit``; compare it with what was before the first of a row."""
         if not self.has_passed:
+            self.passed = 0
             successes = sum(one.successes for one in self._before)
             failures = sum(one.failures for one in self._before)
             self._latency_s = sum(one.took_s for one in self._before) / successes
@@ -85,6 +88,7 @@ class Leap:
         self.half = None
         self.has_passed = self._judge(half)
         if self.has_passed:
+            self.passed += 1
             self._before.clear()
         return half.limit
 
