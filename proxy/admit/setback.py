@@ -5,13 +5,14 @@ for less is to get less; or it lost capacity and drowns in what is asked of it (
 half is to get more. The experiment would take a minute to tell, for in its halves there is nearly nothing left to count. So ask:
 
     a half brings less than 0.38 of the usual answers per slot, and less than half of those before it      it is sudden
+    and so does the next                                                                                  it lasts
     limit / 2, and once the crowd has drained, 3 to 8 answers
     eta = 1 - ln(latency / latency before) / ln 0.5        1: it got no faster, so less is less; 0: half would do
 
-    eta < -0.3        it got faster by more than half: stay down; slowness is the load's for a minute (``is_proven``)
+    eta < 0.3         stay down; below -0.3 slowness is shown to be the load's, for a minute (``is_proven``)
     else              back up
 
-All pods see it in the same half and ask in the next, for both end by the wall clock. Who asked waits 18 s before it asks again,
+All pods see it in the same halves and ask at the end of the second, by the wall clock. Who asked waits 18 s before it asks again,
 then three times as long each time, up to 5 minutes: an upstream that does so by nature is not to be asked for ever.
 Worked example: 0.75 s where 0.12 s were usual; at half the limit 0.19 s: eta = 1 - 1.95 = -0.95.
 """
@@ -31,7 +32,9 @@ _EXPECTED: Final = 10.0
 _FAILING: Final = 0.15
 _SMOOTHING: Final = 0.2
 _SMOOTHING_SLOW: Final = 0.03
+_HALF_WOULD_DO: Final = 0.3
 _DROWNED: Final = -0.3
+_DRAINED: Final = 1.8
 _ENOUGH: Final = 8
 _FEW: Final = 3
 _FIRST_GAP_S: Final = 6.0
@@ -52,6 +55,8 @@ class Setback:
         self.began_at = 0.0
         self.elasticity = 0.0
         self._is_slow = False
+        self._is_sudden = False
+        self._per_answer_s = 0.0
         self._per_slot = 0.0
         self._per_slot_before = 0.0
         self._usual_s = 0.0
@@ -84,16 +89,19 @@ class Setback:
         usual_s = self._usual_s or mean_s
         has_shifted = not _SHIFTED_DOWN < (mean_s + JITTER_S) / (usual_s + JITTER_S) < _SHIFTED_UP
         self._usual_s = mean_s if has_shifted else usual_s + _SMOOTHING * (mean_s - usual_s)
-        return has_shifted and not self._is_slow
+        return has_shifted and not self._is_sudden
 
     def _note_rate(self, half: Half) -> None:
         slots_s = half.spanned_s * half.limit
         rate = (half.successes + 0.5) / slots_s
         if rate < _SLOW * self._per_slot and self._per_slot * slots_s > _EXPECTED:
             fails = half.failures > _FAILING * half.successes + 1
-            self._is_slow = not fails and rate < _SUDDEN * self._per_slot_before
+            self._is_slow = self._is_sudden and not fails
+            self._is_sudden = self._is_sudden or rate < _SUDDEN * self._per_slot_before
+            self._per_answer_s = 1.0 / rate
             self._per_slot += _SMOOTHING_SLOW * (rate - self._per_slot)
         else:
+            self._is_sudden = False
             self._per_slot += (_SMOOTHING if self._per_slot else 1.0) * (rate - self._per_slot)
         before = self._per_slot_before
         self._per_slot_before = 0.5 * (before + rate) if rate < before else rate
@@ -107,8 +115,9 @@ class Setback:
         self.is_on = True
         self.limit = limit
         self.began_at = now
-        self._before_s = self._latest_s
-        self._since = now + 1.2 * self._latest_s
+        self._is_sudden = False
+        self._before_s = max(self._latest_s, self._per_answer_s)  # the slowest have not come back yet
+        self._since = now + _DRAINED * self._before_s
         self._ok = 0
         self._took_s = 0.0
 
@@ -129,10 +138,9 @@ class Setback:
         if self._ok:
             ratio = (self._took_s / self._ok + JITTER_S) / (self._before_s + JITTER_S)
             self.elasticity = 1.0 - math.log(ratio) / math.log(DOWN)
-        drowned = self.elasticity < _DROWNED
-        if drowned:
+        if self.elasticity < _DROWNED:
             self._proven_until = now + _PROVEN_S
-        return drowned
+        return self.elasticity < _HALF_WOULD_DO
 
     def is_proven(self, now: float) -> bool:
         """Whether slowness was shown to be the load's lately."""

@@ -31,32 +31,29 @@ ATTEMPTS = {
 REACHED_S = {"pool": 15.0, "collapse": 45.0}
 
 STANDS: Mapping[tuple[str, str], float] = {
-    # The optimum is a kink: the experiment's ±14 % cost 13 % while they last, and eight shares wander by a twentieth.
+    # The optimum is a kink: experiment and leaps cost 4 % of the time's goodput there, and the sum of the limits wanders.
     ("collapse", "goodput"): 0.90,
     ("collapse", "pull"): 1.13,
-    ("small-collapse", "goodput"): 0.77,
+    ("small-collapse", "goodput"): 0.80,
     ("small-collapse", "pull"): 9.9,
     # Capacity comes and goes every 10 s, two and a half of the experiment's pairs: what it sees is mostly the schedule.
-    ("brownout", "jain"): 0.80,
+    ("brownout", "jain"): 0.78,
     # A window of 1 s against arrivals of eight pods that do not see each other.
-    ("quota-1s", "attempts"): 1.22,
+    ("quota-1s", "goodput"): 0.93,
+    ("quota-1s", "attempts"): 1.15,
+    # Each pod learns its pace from what it happened to carry between two openings.
+    ("quota-60s", "jain"): 0.84,
     # Pods that hold workers keep them: who comes at random finds the queue full more often.
-    ("small-pool", "jain"): 0.72,
-    ("small-usl", "jain"): 0.85,
-    # 60 workers for 98 threads of pods with 5 to 20; in laps latency moves ninefold in half a minute, whatever the load.
-    ("deep-pages", "jain"): 0.85,
-    ("deep-laps", "goodput"): 0.75,
+    ("small-pool", "jain"): 0.74,
+    # In laps latency moves ninefold in half a minute, whatever the load.
+    ("deep-laps", "goodput"): 0.70,
     ("deep-laps", "pull"): 9.9,
-    ("deep-laps", "jain"): 0.82,
+    ("deep-laps", "jain"): 0.78,
     # Two pods see nothing but the address that fails 30 %, and are slow to be sure that it is not the load.
     ("bad-address", "goodput"): 0.83,
     ("bad-address", "pull"): 9.9,
     ("bad-address", "jain"): 0.78,
 }
-
-ERRORS: Mapping[str, int] = {"quota-1s": 6, "small-pool": 3}
-"""Calls of all ten seeds, of 250,000 and 90,000, that used up their ten tries: now and then a pod acquits failures that are the
-load's after all, and then takes too much until it is told better."""
 
 
 @dataclass(frozen=True)
@@ -117,23 +114,9 @@ CASES = [(name, what) for name in MODELS for what in ("goodput", "pull", "attemp
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(reason="see ERRORS", strict=True))
-        if name in ERRORS
-        else name
-        for name in MODELS
-    ],
-)
+@pytest.mark.parametrize("name", MODELS)
 def test_no_call_fails(runs: dict[str, list[Future[Run]]], name: str) -> None:
     assert [future.result().errors for future in runs[name]] == [0] * len(SEEDS)
-
-
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", ERRORS)
-def test_hardly_a_call_fails(runs: dict[str, list[Future[Run]]], name: str) -> None:
-    assert sum(future.result().errors for future in runs[name]) <= ERRORS[name]
 
 
 @pytest.mark.timeout(600)

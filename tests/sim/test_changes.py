@@ -74,22 +74,40 @@ def test_a_pool_that_loses_60_percent_is_met_again_within_30_s(pool: ProcessPool
     assert max(took) <= 30.0, took
 
 
-@pytest.mark.xfail(reason="a calm fleet asks every 24 s: 40 to 55 s; docs/adaptive.md", strict=True)
 def test_a_pool_that_triples_is_met_again_within_30_s(pool: ProcessPoolExecutor) -> None:
+    """On average: leaps come every 32 s, so the worst of ten took 36."""
     took = each_seed(pool, partial(stepped_pool, 72, 590.0))
+    assert mean(took) <= 30.0, took
+    assert max(took) <= 45.0, took
+
+
+def test_a_kink_that_triples_is_met_again_within_30_s(pool: ProcessPoolExecutor) -> None:
+    took = each_seed(pool, partial(stepped_collapse, 3.0))
+    assert mean(took) <= 30.0, took
+    assert max(took) <= 45.0, took
+
+
+@pytest.mark.xfail(reason="0.85 of it after 5 s, and no more for long: docs/adaptive.md", strict=True)
+def test_a_kink_that_loses_60_percent_is_met_again_within_30_s(pool: ProcessPoolExecutor) -> None:
+    took = each_seed(pool, partial(stepped_collapse, 0.4))
     assert mean(took) <= 30.0, took
 
 
-def test_a_pool_that_triples_is_met_again(pool: ProcessPoolExecutor) -> None:
-    took = each_seed(pool, partial(stepped_pool, 72, 590.0))
-    assert mean(took) <= 70.0, took
+def fallen_collapse(seed: int) -> float:
+    """Return the share of the new capacity that is carried from 10 to 30 s after a kink lost 60 %."""
+    model = model_of("collapse", seed)
+    assert isinstance(model, Collapse)
+    world = fleet(World(model, seed))
+    world.at(150.0, setattr, model, "knee", 8)
+    world.run(180.0)
+    return goodput(world.pods, 160.0, 180.0) / (0.4 * capacity("collapse"))
 
 
-@pytest.mark.xfail(reason="40 to 55 s after growing, 25 to 70 s and more after falling", strict=True)
-@pytest.mark.parametrize("factor", [0.4, 3.0])
-def test_a_kink_that_moves_is_met_again_within_30_s(pool: ProcessPoolExecutor, factor: float) -> None:
-    took = each_seed(pool, partial(stepped_collapse, factor))
-    assert mean(took) <= 30.0, took
+def test_a_kink_that_loses_60_percent_does_not_drown(pool: ProcessPoolExecutor) -> None:
+    """Left alone it carries 0.4 of what is left to be had."""
+    shares = each_seed(pool, fallen_collapse)
+    print(shares)
+    assert mean(shares) >= 0.70, shares
 
 
 def dead_for_two_minutes(after_s: float, seed: int) -> float:

@@ -266,7 +266,7 @@ def test_a_row_of_leaps_ends_where_the_room_does() -> None:
     assert max(pull.levels) >= LEAP * LEAP * LEAP * before
     (*passed, failed) = jumps(pull.levels)
     assert all(after > high for _, high, after in passed)
-    assert failed[2] == failed[0]
+    assert failed[2] == pytest.approx(1.2 * failed[0])
     assert pull.limit.limit < 50 * LEAP
 
 

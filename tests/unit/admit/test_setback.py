@@ -45,26 +45,27 @@ def after(*halves: Half, usual: int = 160) -> Setback:
 
 def asked(before_s: float, *answers_s: float) -> Setback:
     """Half the load is tried at NOW; these answers came once the crowd had drained."""
-    it = after(half(20))
+    it = after(half(40), half(40))
     it.note_answer(NOW - 1.0, before_s)
     it.begin(NOW, 8.0)
     for took_s in answers_s:
-        it.note_answer(NOW + 1.2 * before_s + 0.1, took_s)
+        it.note_answer(NOW + 1.8 * before_s + 0.1, took_s)
     return it
 
 
 # what is sudden
 
 
-def test_a_drop_to_an_eighth_of_the_answers_is_sudden() -> None:
-    assert not after(half(160)).is_due(NOW)
-    assert after(half(20)).is_due(NOW)
-    assert after(half(0)).is_due(NOW)
+def test_a_drop_to_an_eighth_of_the_answers_is_to_be_asked_about_if_it_lasts() -> None:
+    assert not after(half(160), half(160)).is_due(NOW)
+    assert not after(half(20)).is_due(NOW)
+    assert after(half(20), half(20)).is_due(NOW)
+    assert after(half(0), half(0)).is_due(NOW)
 
 
 @pytest.mark.parametrize(("ok", "is_due"), [(60, True), (61, False)])
 def test_less_than_38_per_cent_is(ok: int, is_due: bool) -> None:
-    assert after(half(ok)).is_due(NOW) is is_due
+    assert after(half(ok), half(20)).is_due(NOW) is is_due
 
 
 @pytest.mark.parametrize("kept", [0.9, 0.8])
@@ -87,32 +88,32 @@ def test_a_gradual_drop_is_not(kept: float) -> None:
     ids=["failures", "nothing but failures", "not held by the limit", "disturbed", "too short"],
 )
 def test_a_drop_that_has_another_reason_is_not(drop: Half) -> None:
-    assert not after(drop).is_due(NOW)
+    assert not after(drop, drop).is_due(NOW)
 
 
 def test_a_few_failures_are_no_reason() -> None:
-    assert after(half(20, 4)).is_due(NOW)
-    assert not after(half(20, 5)).is_due(NOW)
+    assert after(half(20), half(20, 4)).is_due(NOW)
+    assert not after(half(20), half(20, 5)).is_due(NOW)
 
 
 @pytest.mark.parametrize(("usual", "is_due"), [(9, False), (11, True)])
 def test_where_too_few_answers_are_expected_their_absence_is_nothing(usual: int, is_due: bool) -> None:
-    assert after(half(0), usual=usual).is_due(NOW) is is_due
+    assert after(half(0), half(0), usual=usual).is_due(NOW) is is_due
 
 
 def test_a_lower_limit_is_no_drop() -> None:
-    assert not after(half(40, limit=2.5)).is_due(NOW)
-    assert after(half(5, limit=2.5)).is_due(NOW)
+    assert not after(*[half(40, limit=2.5)] * 2).is_due(NOW)
+    assert after(*[half(5, limit=2.5)] * 2).is_due(NOW)
 
 
-def test_who_could_not_ask_at_once_may_for_a_moment_and_not_once_it_is_over_or_old() -> None:
-    assert after(half(20), half(20)).is_due(NOW)
-    assert not after(half(20), half(160)).is_due(NOW)
-    assert not after(*[half(20)] * 8).is_due(NOW)
+def test_who_could_not_ask_at_once_may_later_and_not_once_it_is_over() -> None:
+    assert after(*[half(20)] * 8).is_due(NOW)
+    assert not after(half(20), half(20), half(160)).is_due(NOW)
+    assert not after(half(20), half(160), half(20)).is_due(NOW)
 
 
 def test_what_was_usual_is_not_forgotten_for_one_drop() -> None:
-    assert after(half(20), half(160), half(20)).is_due(NOW)
+    assert after(half(20), half(20), half(160), half(20), half(20)).is_due(NOW)
 
 
 # a shift of latency that is not asked about
@@ -147,7 +148,7 @@ def test_latency_that_creeps_is_no_shift() -> None:
 def test_eight_answers_will_do_or_three_after_a_while_or_none_at_last(answers: int, at_s: float) -> None:
     """Seconds after the crowd of before has drained, with answers of 0.9 s before; nothing is waited for for ever."""
     it = asked(0.9, *[0.9] * answers)
-    drained = NOW + 1.2 * 0.9
+    drained = NOW + 1.8 * 0.9
     assert it.is_on
     if at_s > 1.0:
         assert not it.has_answer(drained + at_s - 0.3)
@@ -167,10 +168,10 @@ def test_the_crowd_of_before_says_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("after_s", "stays_down"),
-    [(0.9, False), (0.45, False), (0.38, False), (0.34, True), (0.225, True), (1.8, False)],
-    ids=["unchanged", "half", "a little less", "much less", "a quarter", "twice"],
+    [(0.9, False), (0.6, False), (0.5, True), (0.45, True), (0.225, True), (1.8, False)],
+    ids=["unchanged", "a third less", "nearly half", "half", "a quarter", "twice"],
 )
-def test_it_stays_down_where_latency_fell_by_more_than_half(after_s: float, stays_down: bool) -> None:
+def test_it_stays_down_where_half_the_load_does_as_well(after_s: float, stays_down: bool) -> None:
     it = asked(0.9, *[after_s] * 8)
     assert it.end(NOW + 5.0) is stays_down
     assert not it.is_on
@@ -179,7 +180,7 @@ def test_it_stays_down_where_latency_fell_by_more_than_half(after_s: float, stay
 def test_the_worked_example_of_the_docstring() -> None:
     it = asked(0.75, *[0.19] * 8)
     assert it.end(NOW + 3.0)
-    assert it.elasticity == pytest.approx(-0.98, abs=0.04)
+    assert it.elasticity == pytest.approx(-0.95, abs=0.01)
 
 
 def test_where_nothing_answers_it_goes_back_up() -> None:
@@ -189,15 +190,15 @@ def test_where_nothing_answers_it_goes_back_up() -> None:
     assert it.elasticity == 1.0
 
 
-@given(st.floats(0.001, 60.0), st.lists(st.floats(0.0, 60.0), min_size=1, max_size=20), st.floats(0.0, 1.0))
-def test_latency_that_did_not_halve_never_keeps_it_down_and_less_of_it_never_up(
+@given(st.floats(0.5, 60.0), st.lists(st.floats(0.0, 60.0), min_size=1, max_size=20), st.floats(0.0, 1.0))
+def test_latency_that_hardly_fell_never_keeps_it_down_and_less_of_it_never_up(
     before_s: float, answers_s: list[float], less: float
 ) -> None:
     it = asked(before_s, *answers_s)
     stays_down = it.end(NOW + 100.0)
     assert math.isfinite(it.elasticity)
     if stays_down:
-        assert sum(answers_s) / len(answers_s) < 0.5 * before_s
+        assert sum(answers_s) / len(answers_s) < 0.62 * before_s
         assert asked(before_s, *[less * took_s for took_s in answers_s]).end(NOW + 100.0)
 
 
@@ -217,7 +218,7 @@ def test_slowness_is_proven_to_be_the_loads_for_a_minute() -> None:
 
 def gaps(count: int) -> list[float]:
     """Seconds between an answer and the next question, of an upstream that is slow all the time."""
-    it, now, found = after(half(20)), NOW, []
+    it, now, found = after(half(20), half(20)), NOW, []
     for _ in range(count):
         it.begin(now, 8.0)
         it.end(now + 5.0)
@@ -237,7 +238,7 @@ def test_the_longest_gap_stays_the_longest() -> None:
 
 
 def test_after_a_long_peace_it_is_asked_as_at_first() -> None:
-    it = after(half(20))
+    it = after(half(20), half(20))
     for now in (NOW, NOW + 30.0, NOW + 100_000.0):
         assert it.is_due(now)
         it.begin(now, 8.0)
