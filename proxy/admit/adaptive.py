@@ -1,18 +1,20 @@
 """The limit that finds itself: how many attempts this pod should keep in flight, learned from how its attempts went.
 
-What is maximised is goodput, for that is what the user wants under every kind of upstream. Four things move the limit:
+What is maximised is goodput, for that is what the user wants under every kind of upstream. These move the limit:
 
     the ramp          after a start, up by a quarter a second until the upstream shows resistance        ramp.py
     the experiment    the elasticity of goodput, eta, from what all pods do at the same instants        experiment.py
+    the leap          half as much again for a moment, all pods at once, to see whether there is more      leap.py
+    the setback       suddenly slow: half the load for a moment, to see whether that is the load's        setback.py
     the ceiling       too many failures: a fifth less at once, then back along a cubic                    ceiling.py
     the gate          nothing but failures: outage.py holds everybody; here is learned what follows
 
-and at the end of each pair of the experiment, with z = eta - 0.5 and its standard error se, u = sqrt(limit):
+and at the end of each pair of the experiment (steps.py), with z = eta - 0.5 and its standard error se, u = sqrt(limit):
 
     z > 0.25 + se       + 0.4 z u (1 + 1.5 streak)        clearly more is more
     z > 0.5 se          + 0.4 (z - 0.5 se) u               and latency is at its floor
     z < -0.5 se         - limit * min(0.25, 0.2 |z|), thrice that where it is clear
-    always              + 0.08 u * min(4, duty) / 3       pressure: pods with less gain on those with more
+    always              + 0.08 u * min(4, duty) / 3       pressure: pods with less gain on those with more; a quarter where answers are few
     contention          + 0.2 (u - limit / 1.7)            the same, stronger, where latency is above its floor and eta low
     failures            - 1.5 limit * min(0.15, excess)    excess: share beyond the acquitted and 2 %, times the blame on load
 
