@@ -14,7 +14,7 @@ and at the end of each pair of the experiment (steps.py), with z = eta - 0.5 and
     z > 0.25 + se       + 0.4 z u (1 + 1.5 streak)        clearly more is more
     z > 0.5 se          + 0.4 (z - 0.5 se) u               and latency is at its floor
     z < -0.5 se         - limit * min(0.25, 0.2 |z|), thrice that where it is clear
-    always              + 0.08 u * min(4, duty) / 3       pressure: pods with less gain on those with more; a quarter where answers are few
+    always              + 0.08 u * min(4, duty) / 3       pressure: small pods gain on large ones; less where answers are few
     contention          + 0.2 (u - limit / 1.7)            the same, stronger, where latency is above its floor and eta low
     failures            - 1.5 limit * min(0.15, excess)    excess: share beyond the acquitted and 2 %, times the blame on load
 
