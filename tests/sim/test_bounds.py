@@ -45,6 +45,7 @@ STANDS: Mapping[tuple[str, str], float] = {
     ("quota-60s", "jain"): 0.84,
     # Pods that hold workers keep them: who comes at random finds the queue full more often.
     ("small-pool", "jain"): 0.74,
+    ("small-usl", "jain"): 0.83,
     # In laps latency moves ninefold in half a minute, whatever the load.
     ("deep-laps", "goodput"): 0.70,
     ("deep-laps", "pull"): 9.9,
