@@ -356,7 +356,7 @@ class AdaptiveLimit:
         elif first is not None and second is not None and first.phase and second.phase:
             self._take_pair(now, first, second)
         elif self._ramp is None and not self._is_gated:
-            cost = penalty(self.limit, self._traffic.failing - self.base_rate, self._blame.value)
+            cost = penalty(self.limit, self._unexplained, self._blame.value)
             if cost > 0.0:
                 self._apply(now, -UNPAIRED * cost)
         self._follow_demand()
@@ -381,7 +381,7 @@ class AdaptiveLimit:
         return leap.has_passed or (
             leap.is_due(number)
             and not self._pace.rate
-            and self._traffic.failing - self.base_rate < LEAP_FAILING
+            and self._unexplained < LEAP_FAILING
             and now - self._ceiling.cut_at > LEAP_AFTER_S
             and now - self._began_at > LEAP_FROM_S
         )
@@ -465,7 +465,7 @@ class AdaptiveLimit:
             traffic.contention() < FREE
             and traffic.latency_s < SLOW_SINCE_START * self._floor_at_start_s + JITTER_S
         )
-        is_harmless = is_near_floor and (self._blame.value < 0.3 or traffic.failing - self.base_rate < 0.03)
+        is_harmless = is_near_floor and (self._blame.value < 0.3 or self._unexplained < 0.03)
         is_free = self._ramp is None and not self._is_gated and not self._was_reached
         if is_free and 0.0 < peak < self.limit and not is_harmless:
             self._move(max(peak, 0.85 * self.limit))  # an app that rests a while comes back to most of it
@@ -478,6 +478,11 @@ class AdaptiveLimit:
         self._elasticity.remember(long=is_few)
 
     # decisions
+
+    @property
+    def _unexplained(self) -> float:
+        """Share of failures beyond the acquitted."""
+        return self._traffic.failing - self.base_rate
 
     def _prior(self, now: float) -> float:
         """What is believed of the elasticity without evidence: no contention, no harm."""
@@ -495,7 +500,7 @@ class AdaptiveLimit:
         contention = self._traffic.contention()
         limit, value = self.limit, elasticity.value
         unit = math.sqrt(limit)
-        unexplained = self._traffic.failing - self.base_rate
+        unexplained = self._unexplained
         step = self._growth.step(value, elasticity.error, limit, unit, contention)
         step += pressure(unit, self._schedule.duty, self._is_few)
         step -= penalty(limit, unexplained, self._blame.value)
@@ -530,7 +535,7 @@ class AdaptiveLimit:
             self.base_rate += 0.5 * (failing - base)
         elif blame.value > 0.9:
             self.base_rate *= 0.7
-        if failing - self.base_rate > 0.03 and blame.value < 0.9:
+        if self._unexplained > 0.03 and blame.value < 0.9:
             self._alert_until = max(self._alert_until, now + 15.0)
 
     def _may_acquit(self, now: float) -> bool:
@@ -578,12 +583,15 @@ class AdaptiveLimit:
 
         Eight pods with a part-time slot each have 1.2 more or fewer in flight than they mean to, all the time, by chance.
         """
-        limit, now = self.limit, self._slots.at
-        is_moving = self._ramp is not None or self._leap.half is not None or self._ceiling.is_recovering(now)
+        limit = self.limit
         if limit < 0.9 or self._is_few:
             self._whole = 0.0
             return limit
-        if is_moving:
+        if (
+            self._ramp is not None
+            or self._leap.half is not None
+            or self._ceiling.is_recovering(self._slots.at)
+        ):
             return limit
         if not self._whole or abs(limit - self._whole) > STICKY:
             self._whole = max(1.0, float(round(limit)))

@@ -21,7 +21,7 @@ from collections import deque
 from typing import Final
 
 from proxy.admit.experiment import Half
-from proxy.admit.traffic import JITTER_S
+from proxy.admit.traffic import elasticity_by_latency
 
 LEAP: Final = 1.5
 _EVERY: Final = 8
@@ -34,7 +34,6 @@ _LEAST: Final = 8
 _MORE_FAILING: Final = 0.02
 _BEFORE: Final = 4
 _HOPELESS: Final = 8
-_LN: Final = math.log(LEAP)
 
 
 class Leap:
@@ -99,6 +98,5 @@ class Leap:
         n = ok + bad
         if bad - self._failing * n > _MORE_FAILING * n + math.sqrt(0.05 * n):
             return False
-        ratio = (half.took_s / ok + JITTER_S) / (self._latency_s + JITTER_S)
-        self.elasticity = 1.0 - math.log(ratio) / _LN
-        return self.elasticity - _SPREAD / math.sqrt(ok) / _LN > _PASSED
+        self.elasticity = elasticity_by_latency(half.took_s / ok, self._latency_s, LEAP)
+        return self.elasticity - _SPREAD / math.sqrt(ok) / math.log(LEAP) > _PASSED

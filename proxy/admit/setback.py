@@ -23,7 +23,7 @@ import math
 from typing import Final
 
 from proxy.admit.experiment import Half
-from proxy.admit.traffic import JITTER_S
+from proxy.admit.traffic import JITTER_S, elasticity_by_latency
 
 DOWN: Final = 0.5
 _SLOW: Final = 0.38
@@ -136,8 +136,7 @@ class Setback:
         self._ended_at = now
         self.elasticity = 1.0
         if self._ok:
-            ratio = (self._took_s / self._ok + JITTER_S) / (self._before_s + JITTER_S)
-            self.elasticity = 1.0 - math.log(ratio) / math.log(DOWN)
+            self.elasticity = elasticity_by_latency(self._took_s / self._ok, self._before_s, DOWN)
         if self.elasticity < _DROWNED:
             self._proven_until = now + _PROVEN_S
         return self.elasticity < _HALF_WOULD_DO

@@ -17,6 +17,14 @@ _OUTLIER: Final = 10.0
 """No single answer counts for more than so many usual latencies: a process that was stopped for an hour is no news."""
 
 
+def elasticity_by_latency(latency_s: float, before_s: float, load: float) -> float:
+    """Return the elasticity of goodput where ``load`` times the load moved latency so: 1 is not at all, 0 just as much.
+
+    By Little's law goodput is the load over its latency.
+    """
+    return 1.0 - math.log((latency_s + JITTER_S) / (before_s + JITTER_S)) / math.log(load)
+
+
 class Traffic:
     """Rates over the last 16 s, smoothed latency, its floor, and the smoothed share of failures. Times are seconds."""
 

@@ -10,24 +10,8 @@ from hypothesis import strategies as st
 
 from proxy.admit.experiment import Half, Schedule
 from proxy.admit.leap import LEAP, Leap
+from tests.fakes.halves import half
 from tests.fakes.pull import LATENCY_S, START, Pull, Upstream, broken, fine, full_above, made, settled
-
-
-def half(
-    ok: int,
-    bad: int = 0,
-    *,
-    took_s: float = 0.12,
-    limit: float = 10.0,
-    binding: bool = True,
-    clean: bool = True,
-) -> Half:
-    it = Half(0, limit, 100.0)
-    it.was_binding = binding
-    it.is_clean = clean
-    for number in range(ok + bad):
-        it.note(101.0, number < ok, took_s)
-    return it
 
 
 def leapt(it: Half, *before: Half) -> Leap:

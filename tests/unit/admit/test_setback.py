@@ -11,28 +11,10 @@ from hypothesis import strategies as st
 
 from proxy.admit.experiment import Half
 from proxy.admit.setback import Setback
+from tests.fakes.halves import half
 from tests.fakes.pull import Pull, Upstream, broken, made
 
 NOW = 1000.0
-
-
-def half(
-    ok: int,
-    bad: int = 0,
-    *,
-    took_s: float = 0.12,
-    limit: float = 10.0,
-    seconds: float = 2.0,
-    binding: bool = True,
-    clean: bool = True,
-) -> Half:
-    it = Half(0, limit, 100.0)
-    it.was_binding = binding
-    it.is_clean = clean
-    it.stay(100.0 + seconds, seconds, int(limit))
-    for number in range(ok + bad):
-        it.note(101.0, number < ok, took_s)
-    return it
 
 
 def after(*halves: Half, usual: int = 160) -> Setback:
