@@ -65,7 +65,9 @@ UNPAIRED: Final = 0.4
 """Share of the penalty for failures in a pair without experiment."""
 LEAP_FROM_S: Final = 45.0
 """By then the ramp of every pod that started at the same time has ended."""
-LEAP_AFTER_S: Final = 20.0
+LEAP_AFTER_S: Final = 30.0
+LEAP_SETTLED: Final = 0.25
+"""Share of a half that settling may take for half of it to be enough for a leap."""
 LEAP_FAILING: Final = 0.1
 AFTER_LEAPS_S: Final = 20.0
 BETWEEN: Final = 1.2
@@ -113,6 +115,7 @@ class AdaptiveLimit:
         self._elasticity = Elasticity()
         self._growth = Growth()
         self._leap = Leap()
+        self._leap_ends_before_s = 0.0
         self._setback = Setback()
         self._blame = Blame()
         self._ceiling = Ceiling(now)
@@ -274,6 +277,10 @@ class AdaptiveLimit:
         if number != self._number:
             self._turn(now, number)
         until_end_s = self._schedule.end_of(self._number) - wall
+        if self._leap.half is not None and until_end_s <= self._leap_ends_before_s:
+            self._leave_leap(now)
+        if self._leap.half is not None:
+            until_end_s -= self._leap_ends_before_s
         self._next_tick = now + max(0.001, min(_TICK_S, until_end_s))
         if self._is_gated:
             return
@@ -289,7 +296,7 @@ class AdaptiveLimit:
             self._say(now, self._pace.grow(now))
 
     def _climb(self, now: float, wall: float, ramp: Ramp) -> None:
-        verdict = ramp.verdict(now, wall)
+        verdict = ramp.verdict(now, wall, self.limit)
         self._traffic.floor_s = ramp.floor_s
         if not verdict:
             return
@@ -305,8 +312,13 @@ class AdaptiveLimit:
         self._say(now, f"the way up ends at {self.limit:.2f} in flight: {verdict}")
 
     def _end_ramp(self) -> None:
-        if self._ramp is not None and self._ramp.floor_s:
-            self._floor_at_start_s = self._ramp.floor_s
+        ramp = self._ramp
+        if ramp is not None:
+            if ramp.floor_s:
+                self._floor_at_start_s = ramp.floor_s
+            if ramp.rungs.is_acquitted:
+                self.base_rate = ramp.rungs.steady
+                self._blame.lean(ramp.rungs.odds)
         self._ramp = None
         self._traffic.forget_block()
 
@@ -331,7 +343,7 @@ class AdaptiveLimit:
                 self._alert_until = now + 30.0
         if is_running:
             self._traffic.note_block(now)
-            if was_held and self._may_ask(now):
+            if self._may_ask(now):
                 self._ask(now)
         if number & 1:
             self._first = ended if follows else None
@@ -341,7 +353,7 @@ class AdaptiveLimit:
             if self._leap.half is None and not self._leap.has_passed and self._follow_latency(now):
                 return
         if is_running and not self._setback.is_on and was_held and self._may_leap(now, number):
-            self._begin_leap(now)
+            self._begin_leap(now, self._leap_pause_s())
             return
         self._set_phase(self._schedule.phase_of(number) if is_running else 0)
         self._half = Half(self._phase, self._middle(), now + self._settling_s())
@@ -384,9 +396,25 @@ class AdaptiveLimit:
             and self._unexplained < LEAP_FAILING
             and now - self._ceiling.cut_at > LEAP_AFTER_S
             and now - self._began_at > LEAP_FROM_S
+            and not self._setback.is_proven(now)
         )
 
-    def _begin_leap(self, now: float) -> None:
+    def _leave_leap(self, now: float) -> None:
+        """The leap is over in the middle of a half; who passed leaps on."""
+        self._end_leap(now)
+        if self._leap.has_passed and self._may_leap(now, self._number):
+            self._begin_leap(now, 0.0)
+            return
+        self._half = Half(0, self._middle(), now + self._settling_s())
+        self._spoil_half()
+
+    def _leap_pause_s(self) -> float:
+        """Return how long before its half a leap ends: half of it, unless half is too short for answers that take long."""
+        period_s = self._schedule.period_s
+        return 0.5 * period_s if self._settling_s() < LEAP_SETTLED * period_s else 0.0
+
+    def _begin_leap(self, now: float, ends_before_s: float) -> None:
+        self._leap_ends_before_s = ends_before_s
         before = self.limit
         half = Half(0, before, now + self._settling_s())
         self._phase = 0
@@ -447,6 +475,8 @@ class AdaptiveLimit:
             return
         if not setback.end(now):
             self._move(setback.limit)
+        else:
+            self._move(setback.factor * self.limit)
         self._spoil_half()
         self._leap.forget()
         self._elasticity.fade(0.3)
@@ -553,7 +583,7 @@ class AdaptiveLimit:
         base, failing = self.base_rate, self._traffic.failing
         if failing > base and self._may_acquit(now):
             base += (failing - base) * (1.0 - self._blame.value)
-        return base
+        return base if self._ramp is None else max(base, self._ramp.borne)
 
     def _cut(self, now: float) -> None:
         limit = self.limit

@@ -32,6 +32,8 @@ _LEAST_RATIO: Final = 1.3
 _MOST_RATIO: Final = 3.0
 _CLUSTERED: Final = 2.5
 _STRICT: Final = 25.0
+_LEAN: Final = 4.0
+"""What the way up counts for at most: enough to begin with, too little to acquit by itself what fails often."""
 
 
 class Blame:
@@ -48,6 +50,12 @@ class Blame:
         self._expected = 0.0
         self._variance = 0.0
         self._dispersion = 1.0
+        self._lean = 0.0
+
+    def lean(self, odds: float) -> None:
+        """Begin with what the way up said: ``odds`` that it is not the load."""
+        self.odds = self._lean = -min(odds, _LEAN)
+        self.value = 1.0 / (1.0 + math.exp(-self.odds))
 
     @property
     def is_clustered(self) -> bool:
@@ -83,6 +91,7 @@ class Blame:
         self._expected = _FADING * self._expected + failures * (if_full - share)
         by_chance = failures * share * (1.0 - share)
         self._variance = _FADING * _FADING * self._variance + max(vote * vote, by_chance)
+        self._lean *= _FADING
         self._judge()
 
     def describe(self) -> str:
@@ -101,5 +110,5 @@ class Blame:
 
     def _judge(self) -> None:
         if self._variance >= 1.0:
-            self.odds = (self._seen - 0.5 * self._expected) * self._expected / self._variance
+            self.odds = (self._seen - 0.5 * self._expected) * self._expected / self._variance + self._lean
             self.value = 1.0 / (1.0 + math.exp(max(-20.0, min(20.0, -self.odds))))

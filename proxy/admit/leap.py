@@ -1,13 +1,14 @@
-"""The leap: half as much again for one half of a pair, by all pods at once, to see whether more is to be had at all.
+"""The leap: half as much again for a second, by all pods at once, to see whether more is to be had at all.
 
 The experiment's 14 % find the way near an optimum, but three times the capacity is many of its steps away, and asking each of
-them takes minutes where asking is rare. So in one half of every eighth pair every pod goes up by half:
+them takes minutes where asking is rare. So at the beginning of every fourth pair, each 16 s, every pod goes up by half, for 1 s;
+for the whole half of 2 s where answers take longer than a sixth of that, for too few would come back in 1 s:
 
     eta    = 1 - ln(latency / latency before) / ln 1.5        by Little's law: 1 is no dearer, 0 no more goodput
     passed = eta - error > 0.6, where error = 0.4 / sqrt(answers) / ln 1.5, and no more attempts failed than before
 
-Who passes stays up and leaps on in the next half; who does not goes back to where it was. What half as much again does to
-latency is four times what 14 % do, so one half of 2 s tells a pod as much as five pairs. It must be everybody's: a pod that leaps
+Who passes stays up and leaps on at once; who does not goes back to where it was. What half as much again does to latency is
+four times what 14 % do, so one leap tells a pod as much as several pairs. It must be everybody's: a pod that leaps
 alone in a crowd finds it cheap, whatever it does to the others. Hence the slots follow from the wall clock, and nothing that pods
 see differently decides who takes part, but that a pod is held by its limit and was not cut just now.
 
@@ -24,9 +25,9 @@ from proxy.admit.experiment import Half
 from proxy.admit.traffic import elasticity_by_latency
 
 LEAP: Final = 1.5
-_EVERY: Final = 8
+_EVERY: Final = 4
 _AT: Final = 3
-"""Pair 3 of 8 is never one of the calm pairs, each sixth, that experiment."""
+"""Pair 3 of 4 is never one of the calm pairs, each sixth, that experiment."""
 _PASSED: Final = 0.6
 _SPREAD: Final = 0.4
 """Standard deviation of a latency over its mean, as it usually is; more would ask more of small pods than of large ones."""

@@ -6,14 +6,18 @@ half is to get more. The experiment would take a minute to tell, for in its halv
 
     a half brings less than 0.38 of the usual answers per slot, and less than half of those before it      it is sudden
     and so does the next                                                                                  it lasts
-    limit / 2, and once the crowd has drained, 3 to 8 answers
+    limit / 2, and once the crowd has drained, 2.5 s later at the earliest, 3 to 8 answers
     eta = 1 - ln(latency / latency before) / ln 0.5        1: it got no faster, so less is less; 0: half would do
 
-    eta < 0.3         stay down; below -0.3 slowness is shown to be the load's, for a minute (``is_proven``)
+    eta < 0.3         stay down
+    eta < -0.3        and slowness is shown to be the load's, for a minute (``is_proven``). Half may not be little enough, but
+                      now it is known how latency answers to the load: down to where it would be 1.1 of what was usual,
+                      (latency / (1.1 usual))^(-1 / (1 - eta)) of the half, 0.5 at the least (``factor``)
     else              back up
 
-All pods see it in the same halves and ask at the end of the second, by the wall clock. Who asked waits 18 s before it asks again,
-then three times as long each time, up to 5 minutes: an upstream that does so by nature is not to be asked for ever.
+Who is not held by its limit asks too, if its threads use up three quarters of it. All pods see it in the same halves and ask at
+the end of the second, by the wall clock. Who asked waits 18 s before it asks again, then three times as long each time, up to 5
+minutes: an upstream that does so by nature is not to be asked for ever.
 Worked example: 0.75 s where 0.12 s were usual; at half the limit 0.19 s: eta = 1 - 1.95 = -0.95.
 """
 
@@ -29,12 +33,18 @@ DOWN: Final = 0.5
 _SLOW: Final = 0.38
 _SUDDEN: Final = 0.5
 _EXPECTED: Final = 10.0
+_SPANNED_S: Final = 0.8
+_USED: Final = 0.75
+_TARGET: Final = 1.1
+_LEAST_FACTOR: Final = 0.5
 _FAILING: Final = 0.15
 _SMOOTHING: Final = 0.2
 _SMOOTHING_SLOW: Final = 0.03
 _HALF_WOULD_DO: Final = 0.3
 _DROWNED: Final = -0.3
 _DRAINED: Final = 1.8
+_LEAST_S: Final = 2.5
+"""Who is a half ahead of the others waits for them to ask as well."""
 _ENOUGH: Final = 8
 _FEW: Final = 3
 _FIRST_GAP_S: Final = 6.0
@@ -54,6 +64,8 @@ class Setback:
         """Where the question began."""
         self.began_at = 0.0
         self.elasticity = 0.0
+        self.factor = 1.0
+        """What to stay at, of the half."""
         self._is_slow = False
         self._is_sudden = False
         self._per_answer_s = 0.0
@@ -79,9 +91,9 @@ class Setback:
     def note(self, half: Half) -> bool:
         """Take in a half that was held by the limit; whether latency has shifted from what was usual, no question being due."""
         self._is_slow = False
-        if not half.is_clean or not half.was_binding:
+        if not half.is_clean or not (half.was_binding or half.load > _USED * half.limit):
             return False
-        if half.spanned_s > 1.0:
+        if half.spanned_s > _SPANNED_S:
             self._note_rate(half)
         if half.successes < 5:
             return False
@@ -117,7 +129,7 @@ class Setback:
         self.began_at = now
         self._is_sudden = False
         self._before_s = max(self._latest_s, self._per_answer_s)  # the slowest have not come back yet
-        self._since = now + _DRAINED * self._before_s
+        self._since = now + max(_LEAST_S, _DRAINED * self._before_s)
         self._ok = 0
         self._took_s = 0.0
 
@@ -135,10 +147,14 @@ class Setback:
         self._gap_s = min(_LONGEST_GAP_S, _WIDER * (self._gap_s if is_again else _FIRST_GAP_S))
         self._ended_at = now
         self.elasticity = 1.0
+        self.factor = 1.0
         if self._ok:
             self.elasticity = elasticity_by_latency(self._took_s / self._ok, self._before_s, DOWN)
         if self.elasticity < _DROWNED:
             self._proven_until = now + _PROVEN_S
+            slower = self._took_s / self._ok * self._per_slot / _TARGET
+            if slower > 1.0:
+                self.factor = max(_LEAST_FACTOR, slower ** (-1.0 / (1.0 - self.elasticity)))
         return self.elasticity < _HALF_WOULD_DO
 
     def is_proven(self, now: float) -> bool:

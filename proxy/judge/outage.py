@@ -2,7 +2,7 @@
 
     open        closes after n failures in a row, n = max(6, 2 * limit, ln(1e-6) / ln(p))
     closed      one probe at a time; from the end of one to the start of the next
-                min(4 s, max(1 s, 2 * latency) * 1.3^fails) * uniform(1, 1.3)
+                min(2.5 s, max(1 s, 2 * latency) * 1.3^fails) * uniform(1, 1.3); where 2 * latency is more, that, up to 4 s
     slow start  2^(t / doubling) attempts in flight at most, t since it opened, doubling = max(50 ms, latency)
 
 - A failure is what tells of the upstream (refused, timeout, 5xx, cut, …); what its caller gave up counts as neither,
@@ -17,7 +17,7 @@
   the gate has opened without it and closed again is waited for.
 
 Worked example: limit 4, p 0.1: closes at max(6, 8, 6) = 8 failures in a row. p 0.5: at 13.8 / 0.69, that is 20. Latency
-100 ms: probes 1 … 1.3 s apart, 1.3 … 1.69 after the first failed one, 4 … 5.2 from the sixth on; then 1, 2, 4, 8 in flight
+100 ms: probes 1 … 1.3 s apart, 1.3 … 1.69 after the first failed one, 2.5 … 3.25 from the fourth on; then 1, 2, 4, 8 in flight
 after 0, 100, 200, 300 ms.
 """
 
@@ -34,8 +34,10 @@ _FEWEST: Final = 6.0
 _AGAIN: Final = 3.0
 """Failures in a row that close the gate in the slow start."""
 _CHANCE: Final = math.log(1e-6)
-_LONGEST: Final = 4.0
-"""Longest pause between probes, in shortest ones."""
+_LONGEST: Final = 2.5
+"""Longest pause between probes, in shortest ones: a quota may be used up again 5 s after it opens, before the next probe."""
+_LONGEST_SLOW: Final = 4.0
+"""The same where an answer takes longer than half of it."""
 _GROWTH: Final = 1.3
 _JITTER: Final = 1.3
 _DOUBLING_S: Final = 0.05
@@ -173,8 +175,10 @@ class OutageGate:
         return "opened"
 
     def _plan_probe(self, now: float) -> None:
-        spacing_s = max(self.spacing_s, 2.0 * self.latency) * _GROWTH ** min(20, self._failed_probes)
-        self._next_probe = now + min(_LONGEST * self.spacing_s, spacing_s) * self._rng.uniform(1.0, _JITTER)
+        shortest_s = max(self.spacing_s, min(_LONGEST_SLOW * self.spacing_s, 2.0 * self.latency))
+        longest_s = max(_LONGEST * self.spacing_s, shortest_s)
+        spacing_s = min(longest_s, shortest_s * _GROWTH ** min(20, self._failed_probes))
+        self._next_probe = now + spacing_s * self._rng.uniform(1.0, _JITTER)
 
     def __repr__(self) -> str:
         if self.is_closed:

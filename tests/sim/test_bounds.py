@@ -28,6 +28,9 @@ ATTEMPTS = {
 }
 """Attempts a page where failures are random; 1.10 where they come from load."""
 
+TEN_FAILURES = {"bad-address": 4}
+"""Calls that may fail, of 700,000: 200,000 meet the bad address, and 6 of a million have ten failures in a row there."""
+
 REACHED_S = {"pool": 15.0, "collapse": 45.0}
 
 STANDS: Mapping[tuple[str, str], float] = {
@@ -39,21 +42,13 @@ STANDS: Mapping[tuple[str, str], float] = {
     # Capacity comes and goes every 10 s, two and a half of the experiment's pairs: what it sees is mostly the schedule.
     ("brownout", "jain"): 0.78,
     # A window of 1 s against arrivals of eight pods that do not see each other.
-    ("quota-1s", "goodput"): 0.93,
     ("quota-1s", "attempts"): 1.15,
-    # Each pod learns its pace from what it happened to carry between two openings.
-    ("quota-60s", "jain"): 0.84,
     # Pods that hold workers keep them: who comes at random finds the queue full more often.
     ("small-pool", "jain"): 0.74,
-    ("small-usl", "jain"): 0.83,
     # In laps latency moves ninefold in half a minute, whatever the load.
-    ("deep-laps", "goodput"): 0.70,
+    ("deep-laps", "goodput"): 0.80,
     ("deep-laps", "pull"): 9.9,
-    ("deep-laps", "jain"): 0.78,
-    # Two pods see nothing but the address that fails 30 %, and are slow to be sure that it is not the load.
-    ("bad-address", "goodput"): 0.83,
-    ("bad-address", "pull"): 9.9,
-    ("bad-address", "jain"): 0.78,
+    ("deep-laps", "jain"): 0.82,
 }
 
 
@@ -67,6 +62,7 @@ class Run:
     jain: float
     reached_s: float
     pull: float
+    longest_s: float
 
 
 def run(name: str, seed: int) -> Run:
@@ -82,6 +78,7 @@ def run(name: str, seed: int) -> Run:
         jain=max(jain(pods, SETTLED, SECONDS), per_thread(pods, SETTLED, SECONDS)),
         reached_s=reached(pods, 0.9 * right),
         pull=times[pages] / (pages / right) if len(times) > pages else 9.9,
+        longest_s=max(pod.longest_s for pod in pods),
     )
 
 
@@ -117,7 +114,8 @@ CASES = [(name, what) for name in MODELS for what in ("goodput", "pull", "attemp
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", MODELS)
 def test_no_call_fails(runs: dict[str, list[Future[Run]]], name: str) -> None:
-    assert [future.result().errors for future in runs[name]] == [0] * len(SEEDS)
+    failed = [future.result().errors for future in runs[name]]
+    assert sum(failed) <= TEN_FAILURES.get(name, 0), failed
 
 
 @pytest.mark.timeout(600)
@@ -148,3 +146,10 @@ def test_what_stands(runs: dict[str, list[Future[Run]]], name: str, what: str) -
 @pytest.mark.parametrize("name", REACHED_S)
 def test_nine_tenths_are_reached_in_time(runs: dict[str, list[Future[Run]]], name: str) -> None:
     assert figures(runs, name)["reached_s"] <= REACHED_S[name]
+
+
+@pytest.mark.timeout(600)
+def test_no_call_waits_for_a_second_window_of_a_quota(runs: dict[str, list[Future[Run]]]) -> None:
+    """Who comes when 1200 a minute are used up waits for the rest of the minute: an app that is patient for one sees no error."""
+    waits = [future.result().longest_s for future in runs["quota-60s"]]
+    assert max(waits) <= 60.0, waits

@@ -75,19 +75,19 @@ def test_a_pool_that_loses_60_percent_is_met_again_within_30_s(pool: ProcessPool
 
 
 def test_a_pool_that_triples_is_met_again_within_30_s(pool: ProcessPoolExecutor) -> None:
-    """On average: leaps come every 32 s, so the worst of ten took 36."""
+    """Leaps come every 16 s, and three of them take 3 s; 31 is for one that was cut short by chance."""
     took = each_seed(pool, partial(stepped_pool, 72, 590.0))
-    assert mean(took) <= 30.0, took
-    assert max(took) <= 45.0, took
+    assert mean(took) <= 25.0, took
+    assert max(took) <= 31.0, took
 
 
 def test_a_kink_that_triples_is_met_again_within_30_s(pool: ProcessPoolExecutor) -> None:
     took = each_seed(pool, partial(stepped_collapse, 3.0))
-    assert mean(took) <= 30.0, took
-    assert max(took) <= 45.0, took
+    assert mean(took) <= 25.0, took
+    assert max(took) <= 30.0, took
 
 
-@pytest.mark.xfail(reason="0.85 of it after 5 s, and no more for long: docs/adaptive.md", strict=True)
+@pytest.mark.xfail(reason="0.8 of it after 10 s, and no more for long: docs/adaptive.md", strict=True)
 def test_a_kink_that_loses_60_percent_is_met_again_within_30_s(pool: ProcessPoolExecutor) -> None:
     took = each_seed(pool, partial(stepped_collapse, 0.4))
     assert mean(took) <= 30.0, took
@@ -106,7 +106,7 @@ def fallen_collapse(seed: int) -> float:
 def test_a_kink_that_loses_60_percent_does_not_drown(pool: ProcessPoolExecutor) -> None:
     """Left alone it carries 0.4 of what is left to be had."""
     shares = each_seed(pool, fallen_collapse)
-    assert mean(shares) >= 0.60, shares
+    assert mean(shares) >= 0.75, shares
 
 
 def dead_for_two_minutes(after_s: float, seed: int) -> float:

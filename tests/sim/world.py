@@ -100,6 +100,7 @@ class Pod:
         self.gated = GatedLimit(limit, self.gate)
         self.inflight = 0
         self.delivered: list[float] = []
+        self.longest_s = 0.0
         self.errors: list[float] = []
         self.starts: list[float] = []
         self.probes: list[float] = []
@@ -191,6 +192,7 @@ class Pod:
         self.gated.on_outcome(outcome, Verdict.SUCCESS if is_fine else Verdict.DROPPED)
         if is_fine:
             self.delivered.append(now)
+            self.longest_s = max(self.longest_s, now - caller.since)
             self.world.at(now + THINK_S, self._ask, caller.thread)
         elif outcome.kind == PROBE:
             caller.tries -= 1

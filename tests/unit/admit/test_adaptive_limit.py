@@ -18,6 +18,7 @@ from tests.fakes.pull import (
     START,
     WALL,
     Pull,
+    Upstream,
     broken,
     ended,
     failing,
@@ -44,6 +45,11 @@ def quick(inflight: int, rng: random.Random) -> tuple[float, bool]:
 def full(inflight: int, rng: random.Random) -> tuple[float, bool]:
     """Carries 20 a second, more load only takes longer; up to half of it is no slower for it."""
     return 0.05 * max(1, inflight), True
+
+
+def full_by_chance(capacity: float) -> Upstream:
+    """Carries so many in flight and fails the rest, whichever they are."""
+    return lambda inflight, rng: (LATENCY_S * rng.uniform(0.5, 1.5), rng.random() * inflight < capacity)
 
 
 def rest(pull: Pull, limit: float) -> None:
@@ -73,7 +79,7 @@ def in_calm(pull: Pull, seconds: float) -> set[int]:
     while pull.now < until:
         pull.run(0.05, full)
         pair, into_s = pair_at(pull)
-        if pair % 6 and pair % 8 != 3 and 0.2 < into_s < 3.9:
+        if pair % 6 and pair % 4 != 3 and 0.2 < into_s < 3.9:
             found.add(pull.limit.value)
     return found
 
@@ -105,7 +111,7 @@ def test_it_is_held_at_another_whole_number_only_far_from_the_first(
     limit: float, then: float, whole: int
 ) -> None:
     pull = resting(limit)
-    while pair_at(pull)[0] % 8 != 4:
+    while pair_at(pull)[0] % 4:
         pull.run(0.25, full)
     rest(pull, then)
     assert in_calm(pull, 20.0) == {whole}
@@ -225,6 +231,42 @@ def test_failures_that_have_nothing_to_do_with_load_are_acquitted(share: float) 
     assert pull.limit.base_rate > 0.5 * share
     said = [words for _, words in pull.limit.notes if words.endswith("not held against it")]
     assert said or share < 0.1
+
+
+@pytest.mark.parametrize("share", [0.2, 0.3])
+def test_failures_that_did_not_rise_on_the_way_up_are_acquitted_at_its_end(share: float) -> None:
+    """Two pods of three or more get as high as their callers want, and know about how many fail.
+
+    The way up ends after 30 s, or after the hold that it is in by then.
+    """
+    pulls = [Pull(made(rng=random.Random(seed)), seed=seed).run(43.0, failing(share)) for seed in range(20)]
+    climbed = [pull for pull in pulls if max(pull.levels) > 40.0]
+    assert len(climbed) >= 13
+    assert all(pull.limit.base_rate == pytest.approx(share, abs=0.05) for pull in climbed)
+
+
+def test_who_is_acquitted_on_the_way_up_does_not_blame_the_load_from_then_on() -> None:
+    """Of up to four in flight one pair alone tells next to nothing."""
+    heard = 0
+    for seed in range(10):
+        pull = Pull(made(rng=random.Random(seed), highest=4.0), seed=seed)
+        while pull.limit.inside()["blame"] == 0.5:
+            pull.run(0.25, failing(0.3))
+        if max(pull.bases) > 0.0:
+            assert pull.limit.inside()["blame"] < 0.02, "before any pair"
+            heard += 1
+            pull.run(8.0, failing(0.3))
+            assert pull.limit.inside()["blame"] < 0.2
+    assert heard >= 6
+
+
+@pytest.mark.parametrize("capacity", [1.0, 2.0, 4.0, 8.0])
+def test_failures_that_rose_on_the_way_up_are_not_acquitted(capacity: float) -> None:
+    """It is found before two and a half times of it."""
+    for seed in range(10):
+        pull = Pull(made(rng=random.Random(seed)), seed=seed).run(32.0, full_by_chance(capacity))
+        assert max(pull.bases) == 0.0
+        assert max(pull.levels) < 2.5 * capacity
 
 
 @pytest.mark.parametrize("share", [0.5, 0.6, 0.75, 1.0])

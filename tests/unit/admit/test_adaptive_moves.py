@@ -6,22 +6,24 @@ import json
 import math
 import random
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from proxy.admit.adaptive import LOWEST, AdaptiveLimit
+from proxy.admit.leap import LEAP
 from proxy.admit.limit import Verdict
 from proxy.base.outcomes import AttemptOutcome
 from proxy.operations import _number
-from tests.fakes.pull import HELD, START, SWING
+from tests.fakes.pull import HELD, LATENCY_S, START, SWING, Pull, Upstream, made
 
 
 class Moves(RuleBasedStateMachine):
     """An owner that obeys the Limit's contract, and a world that obeys nothing.
 
-    What moves the limit by itself is a tick at most four times a second or at a half's end, seen in ``next_start_s``; a cut or a
-    leap's early end, seen in a failure; the gate; other bounds. Nothing else does.
+    What moves the limit by itself is a tick at most four times a second, at a half's end or at a leap's, seen in
+    ``next_start_s``; a cut or the end of a hopeless leap, seen in a failure; the gate; other bounds. Nothing else does.
     """
 
     @initialize(start=st.floats(0.1, 300.0), seed=st.integers(0, 9))
@@ -155,3 +157,42 @@ class Moves(RuleBasedStateMachine):
 
 Moves.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestMoves = Moves.TestCase
+
+
+def thrashing(most: int) -> Upstream:
+    """Carries so many; beyond them each takes as much longer as all do together."""
+    return lambda inflight, rng: (LATENCY_S * max(1.0, inflight / most) ** 2, True)
+
+
+@pytest.mark.parametrize(("most", "factor"), [(4, 1.0), (3, 0.8), (2, 0.54)])
+def test_after_a_drowned_question_it_goes_to_where_latency_is_nearly_usual(most: int, factor: float) -> None:
+    """Half of 8 in flight, at which an answer takes as long as usual, 1.8 times or 4 times as long: 1.1 will do."""
+    pull = Pull(made(), callers=100).run(100.0, thrashing(8))
+    before = until(pull, thrashing(most), "answers are suddenly slow")
+    assert before == pytest.approx(8.0, abs=0.2)
+    half = until(pull, thrashing(most), f"half of {before:.2f} moved goodput as if ")
+    assert half == 0.5 * before
+    assert pull.limit.limit == pytest.approx(factor * half, rel=0.03)
+
+
+def test_for_a_minute_after_a_drowned_question_nobody_leaps() -> None:
+    """It is known by then what more would do."""
+    pull = Pull(made(), callers=100).run(100.0, thrashing(8))
+    until(pull, thrashing(2), " moved goodput as if ")
+    asked_at, leaps = pull.now, []
+    while pull.now < asked_at + 120.0:
+        before = pull.limit.limit
+        pull.run(0.05, thrashing(2))
+        if pull.limit.limit == LEAP * before:
+            leaps.append(pull.now - asked_at)
+    assert 60.0 < min(leaps) < 80.0
+
+
+def until(pull: Pull, upstream: Upstream, words: str) -> float:
+    """Run until it says so; return the limit of just before."""
+    for _ in range(1000):
+        before = pull.limit.limit
+        pull.run(0.02, upstream)
+        if any(words in said for _, said in pull.limit.notes):
+            return before
+    raise AssertionError(words)

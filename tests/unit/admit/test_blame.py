@@ -40,9 +40,12 @@ def in_clusters(share: float) -> Upstream:
     return lambda attempts, rng: attempts if rng.random() < share else 0
 
 
-def judge(upstream: Upstream, seed: int = 1, *, pairs: int = 60, attempts: int = 100) -> Blame:
+def judge(
+    upstream: Upstream, seed: int = 1, *, pairs: int = 60, attempts: int = 100, leaning: float = 0.0
+) -> Blame:
     """Let the arms differ by twice EPS, as they do where the limit binds."""
     it, rng = Blame(), random.Random(seed)
+    it.lean(leaning)
     for _ in range(pairs):
         n_hi = round(attempts * (1 + EPS) * rng.gauss(1.0, 0.02))
         n_lo = round(attempts * (1 - EPS) * rng.gauss(1.0, 0.02))
@@ -143,15 +146,67 @@ def test_arms_that_did_not_differ_tell_nothing_much() -> None:
     assert it.odds > judge(by_chance(0.2), 1, pairs=6).odds
 
 
+@pytest.mark.parametrize(("odds", "counts"), [(0.0, 0.0), (3.0, 3.0), (4.0, 4.0), (4.5, 4.0), (100.0, 4.0)])
+def test_what_the_way_up_said_counts_at_once_and_for_no_more_than_4(odds: float, counts: float) -> None:
+    """And for as much as was said below that; the first vote adds to it."""
+    it = Blame()
+    it.lean(odds)
+    assert it.odds == -counts
+    assert it.value == pytest.approx(1.0 / (1.0 + math.exp(counts)))
+    plain = judge(by_chance(0.2), pairs=1).odds
+    assert judge(by_chance(0.2), pairs=1, leaning=odds).odds == pytest.approx(plain - 0.97 * counts)
+
+
+def test_what_the_way_up_said_fades_with_every_vote_and_only_then() -> None:
+    for pairs in (1, 10, 60):
+        leaning, plain = judge(full(80.0), pairs=pairs, leaning=20.0), judge(full(80.0), pairs=pairs)
+        assert leaning.odds == pytest.approx(plain.odds - 4.0 * 0.97**pairs)
+    waiting = Blame()
+    waiting.lean(20.0)
+    for _ in range(100):
+        waiting.take(half(HIGH, 50, 0), half(LOW, 40, 0))
+        assert waiting.odds == -4.0
+    waiting.take(half(HIGH, 30, 20), half(LOW, 24, 16))
+    assert waiting.value < 0.03
+
+
+@pytest.mark.parametrize(("share", "pairs"), [(0.1, 2), (0.2, 2), (0.3, 4)])
+def test_who_was_acquitted_on_the_way_up_is_so_within_a_few_pairs(share: float, pairs: int) -> None:
+    """Without it eight of twenty or more need longer."""
+    found = [judge(by_chance(share), seed, pairs=pairs, leaning=20.0) for seed in range(20)]
+    assert sum(it.is_disproved(failing(it)) for it in found) >= 18
+    plain = [judge(by_chance(share), seed, pairs=pairs) for seed in range(20)]
+    assert sum(it.is_disproved(failing(it)) for it in plain) <= 12
+
+
+@pytest.mark.parametrize("capacity", [60.0, 80.0, 90.0])
+def test_a_full_upstream_is_blamed_whatever_the_way_up_said(capacity: float) -> None:
+    """Within 20 pairs; without it, six."""
+    assert all(judge(full(capacity), seed, pairs=20, leaning=1000.0).value > 0.9 for seed in range(20))
+    assert all(judge(full(capacity), seed, pairs=6).value > 0.9 for seed in range(20))
+
+
+def test_what_the_way_up_said_acquits_nobody_alone() -> None:
+    """Nor does it excuse clusters."""
+    it = Blame()
+    it.lean(20.0)
+    assert not it.is_disproved(0.01)
+    it.take(half(HIGH, 113, 2), half(LOW, 85, 2))
+    assert not it.is_disproved(0.01), "four failures are too few"
+    found = [judge(in_clusters(0.2), seed, leaning=20.0) for seed in range(20)]
+    assert not any(it.is_disproved(failing(it)) for it in found)
+
+
 def test_what_fell_where_is_said_in_words() -> None:
     it = Blame()
     it.take(half(HIGH, 50, 7), half(LOW, 40, 3))
     assert it.describe() == "7 of 57 at more load, 3 of 43 at less"
 
 
-@given(st.lists(st.tuples(*[st.integers(0, 2000)] * 4), max_size=40))
-def test_any_votes_make_a_probability(votes: list[tuple[int, int, int, int]]) -> None:
+@given(st.lists(st.tuples(*[st.integers(0, 2000)] * 4), max_size=40), st.floats(0.0, 1e9))
+def test_any_votes_make_a_probability(votes: list[tuple[int, int, int, int]], leaning: float) -> None:
     it = Blame()
+    it.lean(leaning)
     for high_ok, high_bad, low_ok, low_bad in votes:
         it.take(half(HIGH, high_ok, high_bad), half(LOW, low_ok, low_bad))
         assert 0.0 <= it.value <= 1.0

@@ -58,17 +58,53 @@ def test_without_an_outage_there_is_no_pace() -> None:
 def test_a_quota_is_learned_from_two_openings() -> None:
     """The worked example of the docstring: 131, then 120 calls in a minute each, all in its first seconds."""
     pace, now, said = stretches(130, 120)  # and the one that opened the gate at first
-    assert said[:2] == ["", ""]
+    assert said[0] == ""
     assert pace.rate == pytest.approx(2.05, abs=0.005)
     assert said[2].startswith("pace 2.05/s: 131 and 120 attempts went well in the 60 and 60 s before")
     pace.grow(now + 60.0)
     assert pace.rate == pytest.approx(2.09, abs=0.005)
-    assert stretches(130)[0].rate == 0.0, "one stretch tells nothing"
+
+
+def test_one_stretch_is_tried_and_the_trial_is_soon_over() -> None:
+    """131 in a minute, all in 12 s: 2.2/s at first, and no pace any more when it is as fast as the best 15 s were."""
+    pace, now, said = stretches(130)
+    assert said[1] == "begins at 2.18/s, as on average since the last opening, and twice as fast every 5 s"
+    assert pace.rate == pytest.approx(131 / 60.0)
+    pace.grow(now + 5.0)
+    assert pace.rate == pytest.approx(2 * 131 / 60.0)
+    pace.cut(now + 6.0, 0.1)
+    assert pace.rate == pytest.approx(2 * 131 / 60.0), (
+        "a cut takes nothing from a trial: the next stop decides"
+    )
+    for second in range(5, 16):
+        pace.grow(now + second)
+    assert pace.rate == 0.0
+    assert pace.wait_s(now + 16.0) == 0.0
+
+
+@pytest.mark.parametrize(("count", "each_s"), [(18, 60.0), (100, 7.9), (400, 301.0)])
+def test_a_trifle_a_moment_or_an_outage_after_long_is_not_tried(count: int, each_s: float) -> None:
+    assert stretches(count, each_s=each_s)[0].rate == 0.0
+
+
+def test_who_waited_for_the_opening_need_not_wait_for_the_pace() -> None:
+    """A tenth of a stretch's 120 at once in the first 3 s; the rest of the stretch goes so much slower."""
+    pace, now, _ = stretches(120, 120)
+    at_once = starts(pace, now, 0.1)
+    assert len(at_once) == 12
+    later = starts(pace, now + 0.1, 59.9)
+    assert len(at_once) + len(later) == pytest.approx(60.0 * pace.rate, abs=3)
+    assert stretches(130)[0].wait_s(START + 60.0) == 0.0
+
+
+def test_what_was_not_wanted_at_the_opening_is_not_kept() -> None:
+    pace, now, _ = stretches(120, 120)
+    assert len(starts(pace, now + 3.1, 0.14)) <= 2
 
 
 def test_the_pace_is_kept_and_leaves_a_little_room_for_chance() -> None:
     pace, now, _ = stretches(120, 120)
-    found = starts(pace, now + 0.5, 60.0)
+    found = starts(pace, now + 3.1, 60.0)
     assert len(found) == pytest.approx(60.0 * pace.rate, abs=3)
     gaps = [after - before for before, after in pairwise(found)]
     assert min(gaps[2:]) >= 1.0 / pace.rate - 1e-6
@@ -88,8 +124,10 @@ def test_counts_that_differ_and_are_a_trifle_are_no_quota() -> None:
     now = carry(pace, START, 400.0, 8000)
     for count in (0, 40, 3):
         now = carry(pace, now, 60.0, count)
-        assert opened(pace, now) == ""
-    assert pace.rate == 0.0
+        assert not opened(pace, now).startswith("pace")
+        for second in range(30):
+            pace.grow(now + second)
+        assert pace.rate == 0.0
 
 
 def test_an_idle_app_is_not_paced_to_nothing_by_two_outages() -> None:
@@ -136,10 +174,14 @@ def test_it_grows_with_time_slowly_and_goes_when_it_has_tripled() -> None:
 def test_an_objection_takes_it_back_to_what_went_well() -> None:
     pace, now, _ = stretches(120, 120)
     pace.grow(now + 200.0)
-    pace.cut(now + 200.0, 1.5)
-    assert pace.rate == pytest.approx(0.96 * 1.5)
+    pace.cut(now + 200.0, 2.0)
+    assert pace.rate == pytest.approx(0.96 * 2.0)
     pace.grow(now + 201.0)
-    assert pace.rate == pytest.approx(0.96 * 1.5, rel=0.01), "it grows from there"
+    assert pace.rate == pytest.approx(0.96 * 2.0, rel=0.01), "it grows from there"
+    pace.cut(now + 201.0, 0.3)
+    assert pace.rate == pytest.approx(0.75 * 0.96 * 2.0, rel=0.01), (
+        "just after an opening, there was next to nothing"
+    )
     idle = Pace()
     idle.cut(START, 1.5)
     assert idle.rate == 0.0, "there is nothing to take back"
@@ -147,7 +189,8 @@ def test_an_objection_takes_it_back_to_what_went_well() -> None:
 
 def test_nothing_that_goes_well_leaves_one_try_in_a_while() -> None:
     pace, now, _ = stretches(120, 120)
-    pace.cut(now, 0.0)
+    for _ in range(30):
+        pace.cut(now, 0.0)
     assert 0.0 < pace.rate <= 0.1
     assert len(starts(pace, now + 1.0, 100.0)) >= 4
 
@@ -190,5 +233,4 @@ def test_a_first_opening_before_anything_went_well_is_the_first_and_no_stretch()
     pace = Pace()
     assert opened(pace, 5.0) == ""
     carry(pace, 5.0, 12.0, 100)
-    assert opened(pace, 65.0) == ""
-    assert pace.rate == 0.0
+    assert opened(pace, 65.0).startswith("begins at 1.7")

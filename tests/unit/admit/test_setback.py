@@ -31,7 +31,7 @@ def asked(before_s: float, *answers_s: float) -> Setback:
     it.note_answer(NOW - 1.0, before_s)
     it.begin(NOW, 8.0)
     for took_s in answers_s:
-        it.note_answer(NOW + 1.8 * before_s + 0.1, took_s)
+        it.note_answer(NOW + max(2.5, 1.8 * before_s) + 0.1, took_s)
     return it
 
 
@@ -50,6 +50,12 @@ def test_less_than_38_per_cent_is(ok: int, is_due: bool) -> None:
     assert after(half(ok), half(20)).is_due(NOW) is is_due
 
 
+def test_who_has_fewer_threads_than_its_limit_asks_too() -> None:
+    """Five threads under a limit of 5 never wait for it, and are as much of the load as any other five."""
+    drop = half(20, binding=False, used=0.8)
+    assert after(drop, drop).is_due(NOW)
+
+
 @pytest.mark.parametrize("kept", [0.9, 0.8])
 def test_a_gradual_drop_is_not(kept: float) -> None:
     it = after()
@@ -63,9 +69,9 @@ def test_a_gradual_drop_is_not(kept: float) -> None:
     [
         half(20, 10),
         half(0, 100),
-        half(20, binding=False),
+        half(20, binding=False, used=0.7),
         half(20, clean=False),
-        half(0, seconds=0.9),
+        half(0, seconds=0.7),
     ],
     ids=["failures", "nothing but failures", "not held by the limit", "disturbed", "too short"],
 )
@@ -113,7 +119,7 @@ def test_a_shift_of_latency_is_told_once(took_s: float, has_shifted: bool) -> No
 def test_a_shift_that_is_to_be_asked_about_or_rests_on_few_answers_is_not_told() -> None:
     assert after().note(half(20, took_s=0.9)) is False
     assert after().note(half(4, took_s=0.9, seconds=0.5)) is False
-    assert after().note(half(120, took_s=0.9, binding=False)) is False
+    assert after().note(half(120, took_s=0.9, binding=False, used=0.7)) is False
 
 
 def test_latency_that_creeps_is_no_shift() -> None:
@@ -130,7 +136,7 @@ def test_latency_that_creeps_is_no_shift() -> None:
 def test_eight_answers_will_do_or_three_after_a_while_or_none_at_last(answers: int, at_s: float) -> None:
     """Seconds after the crowd of before has drained, with answers of 0.9 s before; nothing is waited for for ever."""
     it = asked(0.9, *[0.9] * answers)
-    drained = NOW + 1.8 * 0.9
+    drained = NOW + 2.5
     assert it.is_on
     if at_s > 1.0:
         assert not it.has_answer(drained + at_s - 0.3)
@@ -167,8 +173,8 @@ def test_the_worked_example_of_the_docstring() -> None:
 
 def test_where_nothing_answers_it_goes_back_up() -> None:
     it = asked(0.9)
-    assert it.has_answer(NOW + 13.0)
-    assert it.end(NOW + 13.0) is False
+    assert it.has_answer(NOW + 13.3)
+    assert it.end(NOW + 13.3) is False
     assert it.elasticity == 1.0
 
 
@@ -311,3 +317,27 @@ def test_a_gate_that_closes_in_the_question_restores_the_limit_from_before_it() 
     pull.limit.on_gate_closed(pull.now)
     pull.limit.on_gate_opened(pull.now + 60.0)
     assert pull.limit.limit == pytest.approx(0.85 * before)
+
+
+# how far down
+
+
+@pytest.mark.parametrize(
+    ("before_s", "after_s", "factor"),
+    [
+        (
+            0.75,
+            0.19,
+            0.86,
+        ),  # 1.33 times what was usual, which answers to the load with 1.98: 1.33^(-1 / 1.98)
+        (0.75, 0.13, 1.0),
+        (1.5, 0.5, 0.5),
+        (0.3, 0.25, 1.0),
+    ],
+)
+def test_who_drowned_goes_down_to_where_latency_is_nearly_usual(
+    before_s: float, after_s: float, factor: float
+) -> None:
+    it = asked(before_s, *[after_s] * 8)
+    it.end(NOW + 5.0)
+    assert it.factor == pytest.approx(factor, abs=0.03)
