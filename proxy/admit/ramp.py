@@ -11,11 +11,11 @@ upstream that takes long is not one that is full). Where 24 ended within a quart
 
 A share of failures that does not rise with the height is taken out of that share first (rungs.py, ``borne``).
 
-Who stops holds its height for 6 s. Whoever stopped before the others by chance would make room for them else, and they would
-climb on into it: pods ended between 3 and 9 in flight. If in the meantime no more than 20 % failed and latency is less than a
-fifth above the mean of all steps before, it was chance, and the climb goes on. Else the limit goes back to 0.8 of its height; at
-once where more than half fails. Worked example: at 2.0 in flight 12 answers took 100 ms, at 2.5 they take 102 ms, at 3.1 they
-take 178 ms: 183 / 105 = 1.74 > 1.5 * 1.14 = 1.72, stop, go on with 2.5 after 6 s.
+Who stops holds its height for 6 s, up to 12 s until 40 came back. Whoever stopped before the others by chance would make room
+for them else, and they would climb on into it: pods ended between 3 and 9 in flight. If in the meantime no more than 20 %
+failed and latency is less than a fifth above the mean of all steps before, it was chance, and the climb goes on. Else the limit
+goes back to 0.8 of its height; at once where more than half fails. Worked example: at 2.0 in flight 12 answers took 100 ms, at
+2.5 they take 102 ms, at 3.1 they take 178 ms: 183 / 105 = 1.74 > 1.5 * 1.14 = 1.72, stop, go on with 2.5 after the hold.
 """
 
 from __future__ import annotations
@@ -107,14 +107,14 @@ class Ramp:
     def borne(self) -> float:
         """Share of failures that is no reason to stop nor to cut: it does not rise, or there is no height to compare with yet.
 
-        The more heights were seen, the surer that must be. Half or more is never borne.
+        The more heights were seen, the surer that must be. Half or more is never borne, on the first steps but for chance.
         """
         rungs = self.rungs
         if rungs.is_clustered:
             return 0.0
         if rungs.heights >= _FIRST:
             is_likely = rungs.odds >= min(_LIKELY, float(rungs.heights - _FIRST))
-            return rungs.steady if is_likely and not rungs.is_refusal else 0.0
+            return rungs.steady if is_likely and not rungs.is_refusal and rungs.steady < _MANY else 0.0
         n = max(_LEAST_KNOWN, rungs.ok + rungs.bad)
         return rungs.bad / n if rungs.bad / n < _MANY + 0.5 / math.sqrt(n) else 0.0
 

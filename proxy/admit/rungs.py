@@ -7,8 +7,8 @@ what is held against it is that b is nothing and a lower C explains all:
     odds                 = ln likelihood of the best (b, C) - ln likelihood of the best (0, C)
 
 Worked example: 12 attempts at each of 1.0, 1.25, 1.56, 1.95, 2.44, of which 4, 3, 4, 4, 3 failed. With b = 0.3 and enough
-capacity the ln likelihood is -36.7. With b = 0 the best C is 0.84, by which 1.9, 3.9, 5.5, 6.8 and 7.9 should have failed: -43.1.
-The odds are 6.4 that three in ten fail whatever the load. Above 10, with 15 failures or more at 4 heights, they are acquitted.
+capacity the ln likelihood is -36.7. With b = 0 the best C is 0.86, by which 1.6, 3.7, 5.4, 6.7 and 7.7 should have failed: -43.5.
+The odds are 6.8 that three in ten fail whatever the load. Above 10, with 15 failures or more at 4 heights, they are acquitted.
 Behind one bad address of four odds of 20 to 100 are usual. Failures that come one after the other, or in less than half the time
 of an answer, prove nothing: who climbs alone in front of a quota that all have used up sees the same share at every height.
 """

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.admit.adaptive import LOWEST
 from proxy.admit.experiment import Half, Schedule
 from proxy.admit.leap import LEAP, Leap
 from tests.fakes.halves import half
@@ -222,12 +223,13 @@ def jumps(levels: list[float]) -> list[tuple[float, float, float]]:
 
 
 def until_a_leap(pull: Pull, upstream: Upstream) -> float:
-    """Run until one is under way; return where it began."""
+    """Run until one is under way; return where it began, which may be where the pair before it has just moved the limit to."""
     for _ in range(2000):
-        before = pull.limit.limit
         pull.run(0.05, upstream)
-        if pull.limit.limit == LEAP * before:
-            return before
+        it = pull.limit._leap.half
+        if it is not None:
+            assert pull.limit.limit == LEAP * it.limit
+            return it.limit
     raise AssertionError("no leap")
 
 
@@ -240,10 +242,12 @@ def left(pull: Pull, upstream: Upstream) -> float:
     return pull.now - since
 
 
-def experienced(most: int, slowest_s: float, latency_s: float) -> Pull:
-    """A pull that had room for so many for two minutes, at first with slower answers."""
-    pull = Pull(made(highest=128.0), callers=1000).run(50.0, room_for(most, slowest_s))
-    return pull.run(70.0, room_for(most, latency_s))
+def experienced(most: int, slowest_s: float, latency_s: float, highest: float = 256.0) -> Pull:
+    """A pull that had room for so many for two minutes, at first with slower answers, and had an upper bound."""
+    pull = Pull(made(highest=highest), callers=1000)
+    pull.run(50.0, room_for(most, slowest_s)).run(70.0, room_for(most, latency_s))
+    pull.limit.set_bounds(LOWEST, 256.0)
+    return pull
 
 
 PARTS = pytest.mark.parametrize(
@@ -285,7 +289,7 @@ def test_a_leap_that_passed_leaps_on_at_once(
     slowest_s: float, latency_s: float, period_s: float, lasts_s: float
 ) -> None:
     """Again and again after each such part."""
-    pull = experienced(6, slowest_s, latency_s)
+    pull = experienced(1000, slowest_s, latency_s, highest=10.0)
     before = until_a_leap(pull, room_for(1000, latency_s))
     assert pull.limit._schedule.period_s == period_s
     for row in (2, 3, 4):
@@ -379,6 +383,44 @@ def test_nobody_leaps_in_the_first_45_s_or_within_30_s_of_a_cut() -> None:
     assert len(cuts) > 3
     assert min(leaps) > START + 45.0
     assert not [leap for leap in leaps for cut in cuts if 0.0 < leap - cut < 30.0]
+
+
+@pytest.mark.parametrize(("after_s", "slots"), [(1.2, 2), (4.0, 3), (12.0, 3)])
+def test_who_was_cut_leaps_at_the_first_slot_more_than_30_s_later(after_s: float, slots: int) -> None:
+    """So long after a slot of each 16 s: the second is 30.7 s later, or 28 s, which is too soon, or 20 s."""
+    pull = Pull(made(), callers=100).run(90.0, room_for(8))
+    until_a_leap(pull, room_for(8))
+    slot = pull.now
+    pull.run(after_s, room_for(8))
+    while not any(words.startswith("cut") for _, words in pull.limit.notes):
+        assert pull.now < slot + after_s + 0.5
+        pull.run(0.02, broken)
+    until_a_leap(pull, room_for(8))
+    assert pull.now - slot == pytest.approx(16.0 * slots, abs=0.3)
+
+
+def test_a_row_goes_on_though_answers_ask_for_longer_halves() -> None:
+    """Halves of 2 s do for 0.79 s and not for 0.85 s; they are given up when the row is over."""
+    pull = experienced(1000, 0.79, 0.79, highest=20.0)
+    before = until_a_leap(pull, room_for(1000, 0.79))
+    for row in (2, 3, 4):
+        assert left(pull, room_for(1000, 0.85)) == pytest.approx(2.0, abs=0.08)
+        assert pull.limit.limit == pytest.approx(before * LEAP**row)
+    assert pull.limit._schedule.period_s == 2.0
+    pull.run(20.0, room_for(1000, 0.85))
+    assert pull.limit._schedule.period_s == 4.0
+
+
+def test_a_row_that_an_upper_bound_ends_is_not_gone_on_with_later() -> None:
+    """The operator raises it five seconds after; the next slot is eight later still."""
+    pull = Pull(made(highest=40.0), callers=100).run(90.0, room_for(8))
+    until_a_leap(pull, room_for(100))
+    pull.run(5.0, room_for(100))
+    assert 40.0 / LEAP < pull.limit.limit <= 40.0
+    pull.limit.set_bounds(LOWEST, 100.0)
+    pull.levels = []
+    pull.run(8.0, room_for(100))
+    assert not jumps([*pull.levels, 0.0])
 
 
 def test_a_limit_that_cannot_rise_does_not_leap() -> None:
