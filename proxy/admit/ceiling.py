@@ -2,7 +2,7 @@
 
     s += ln((1 - p1) / (1 - p0)) on a success, ln(p1 / p0) on a failure, never below 0; alarm when s > 5.45
     p0 = base + 0.10        the share of failures that is borne; base + 0.03 while paced
-    p1 = max(min(2.5 p0, p0 + 0.3), p0 + 0.15)    or seven failures in a row would cut a pod that bears 30 %, now and then
+    p1 = max(2.5 p0, p0 + 0.15)
 
 so it takes six failures in a row, or a few dozen attempts of which a third fail. An alarm cuts the limit by a fifth. In the 8 s
 after, the limit comes back along a cubic towards the height ``top`` of the cut; beyond it, it may grow only as slowly as time
@@ -42,7 +42,7 @@ class Ceiling:
     def is_alarming(self, now: float, succeeded: bool, base: float, paced: bool) -> bool:
         """Count an attempt that began after the last cut; whether that is too many failures."""
         p0 = min(0.6, max(1.25 * base, base + (_BORNE_PACED if paced else _BORNE)))
-        p1 = min(0.95, max(min(2.5 * p0, p0 + 0.3), p0 + 0.15))
+        p1 = min(0.95, max(2.5 * p0, p0 + 0.15))
         if succeeded:
             self._sum = max(0.0, self._sum + math.log((1.0 - p1) / (1.0 - p0)))
             return False
