@@ -54,8 +54,8 @@ class Blame:
 
     def lean(self, odds: float) -> None:
         """Begin with what the way up said: ``odds`` that it is not the load."""
-        self.odds = self._lean = -min(odds, _LEAN)
-        self.value = 1.0 / (1.0 + math.exp(-self.odds))
+        self._lean = -min(odds, _LEAN)
+        self._believe(self._lean)
 
     @property
     def is_clustered(self) -> bool:
@@ -110,5 +110,8 @@ class Blame:
 
     def _judge(self) -> None:
         if self._variance >= 1.0:
-            self.odds = (self._seen - 0.5 * self._expected) * self._expected / self._variance + self._lean
-            self.value = 1.0 / (1.0 + math.exp(max(-20.0, min(20.0, -self.odds))))
+            self._believe((self._seen - 0.5 * self._expected) * self._expected / self._variance + self._lean)
+
+    def _believe(self, odds: float) -> None:
+        self.odds = odds
+        self.value = 1.0 / (1.0 + math.exp(max(-20.0, min(20.0, -odds))))

@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from proxy.admit.rungs import Rungs
+from proxy.admit.rungs import MOST, Rungs
 from proxy.admit.traffic import JITTER_S
 
 STEP: Final = 1.25
@@ -41,7 +41,6 @@ _FAILS: Final = 0.1
 _FAILS_ERROR: Final = 0.5
 _LEAST_BAD: Final = 4
 _STAY: Final = 0.2
-_MANY: Final = 0.5
 _LIKELY: Final = 8.0
 """Odds against the load from which failures do not stop the climb; fewer are asked for while few heights were seen."""
 _FIRST: Final = 3
@@ -94,7 +93,7 @@ class Ramp:
             excess = self._excess()
             self.rungs.note(height, self._ok, self._bad)
             if self._fails(excess) or self._is_slow():
-                if self._bad > _MANY * n:
+                if self._bad > MOST * n:
                     return self._why
                 self._release_at = now + _HOLD_S
                 return ""
@@ -114,9 +113,9 @@ class Ramp:
             return 0.0
         if rungs.heights >= _FIRST:
             is_likely = rungs.odds >= min(_LIKELY, float(rungs.heights - _FIRST))
-            return rungs.steady if is_likely and not rungs.is_refusal and rungs.steady < _MANY else 0.0
+            return rungs.steady if is_likely and not rungs.is_refusal and rungs.steady < MOST else 0.0
         n = max(_LEAST_KNOWN, rungs.ok + rungs.bad)
-        return rungs.bad / n if rungs.bad / n < _MANY + 0.5 / math.sqrt(n) else 0.0
+        return rungs.bad / n if rungs.bad / n < MOST + 0.5 / math.sqrt(n) else 0.0
 
     def _excess(self) -> float:
         """Return which share of the attempts that would go well otherwise fails on this step."""

@@ -21,7 +21,8 @@ from typing import Final
 _LEAST_FAILURES: Final = 15
 _LEAST_HEIGHTS: Final = 4
 _SURE: Final = 10.0
-_MOST: Final = 0.5
+MOST: Final = 0.5
+"""Half or more is never nobody's fault."""
 _CLUSTERED: Final = 0.7
 _FAST: Final = 0.5
 _CERTAIN: Final = 0.02
@@ -56,7 +57,7 @@ class Rungs:
     def is_acquitted(self) -> bool:
         """Whether ``steady`` hardly answers to the load."""
         enough = sum(bad for _, _, bad in self._seen) >= _LEAST_FAILURES and self.heights >= _LEAST_HEIGHTS
-        is_steady = self.odds > _SURE and self.steady < _MOST
+        is_steady = self.odds > _SURE and self.steady < MOST
         return enough and is_steady and not self.is_clustered and not self.is_refusal
 
     @property

@@ -148,11 +148,12 @@ class Setback:
         self._ended_at = now
         self.elasticity = 1.0
         self.factor = 1.0
+        latency_s = self._took_s / max(1, self._ok)
         if self._ok:
-            self.elasticity = elasticity_by_latency(self._took_s / self._ok, self._before_s, DOWN)
+            self.elasticity = elasticity_by_latency(latency_s, self._before_s, DOWN)
         if self.elasticity < _DROWNED:
             self._proven_until = now + _PROVEN_S
-            slower = self._took_s / self._ok * self._per_slot / _TARGET
+            slower = latency_s * self._per_slot / _TARGET
             if slower > 1.0:
                 self.factor = max(_LEAST_FACTOR, slower ** (-1.0 / (1.0 - self.elasticity)))
         return self.elasticity < _HALF_WOULD_DO
