@@ -7,12 +7,14 @@ What is maximised is goodput, for that is what the user wants under every kind o
     the leap          half as much again for a moment, all pods at once, to see whether there is more      leap.py
     the setback       suddenly slow: half the load for a moment, to see whether that is the load's        setback.py
     the ceiling       too many failures: a fifth less at once, then back along a cubic                    ceiling.py
-    the gate          nothing but failures: outage.py holds everybody; here is learned what follows
+    the gate          nothing but failures: outage.py holds everybody; here is learned what follows     pace.py
+    refusals          fast and whatever is in flight: attempts start evenly, at a rate that follows them   refusals.py
 
 and at the end of each pair of the experiment (steps.py), with z = eta - 0.5 and its standard error se, u = sqrt(limit):
 
     z > 0.25 + se       + 0.4 z u (1 + 1.5 streak)        clearly more is more
     z > 0.5 se          + 0.4 (z - 0.5 se) u               and latency is at its floor
+    none of these       + 1.0 z20 u                        z20 > 0.5 se20: the same from 20 pairs at about the same limit
     z < -0.5 se         - limit * min(0.25, 0.2 |z|), thrice that where it is clear
     always              + 0.08 u * min(4, duty) / 3       pressure: small pods gain on large ones; less where answers are few
     contention          + 0.2 (u - limit / 1.7)            the same, stronger, where latency is above its floor and eta low
@@ -37,10 +39,11 @@ from proxy.admit.leap import LEAP, Leap
 from proxy.admit.limit import Verdict
 from proxy.admit.pace import Pace
 from proxy.admit.ramp import BACK, HIGHEST, STEP, UNOPPOSED, UP, Ramp
+from proxy.admit.refusals import Refusals
 from proxy.admit.setback import DOWN, Setback
 from proxy.admit.slots import Slots
-from proxy.admit.steps import FREE, Growth, levelling, penalty, pressure
-from proxy.admit.traffic import JITTER_S, Traffic
+from proxy.admit.steps import FREE, Growth, lasting_growth, levelling, penalty, pressure
+from proxy.admit.traffic import JITTER_S, SECONDS, Traffic
 from proxy.base.outcomes import AttemptOutcome
 
 LOWEST: Final = 0.2
@@ -52,8 +55,12 @@ PROVEN: Final = -0.5
 SPARED_CUT: Final = 1.0
 FEW: Final = 7.0
 """Successes a second under which every pair is an experiment, and remembered longer."""
+UNHINDERED: Final = 1.1
+"""Contention under which answers take what they take at best, for who holds one block of 32 against the lowest."""
 ACQUIT_RATE: Final = 5.0
 """Successes a second under which there is too little to acquit by."""
+FAILS_LITTLE: Final = 0.03
+"""Unexplained failures above which only a proof lets the limit grow."""
 CALM_DUTY: Final = 6
 RESTART: Final = 0.85
 SLOW_SINCE_START: Final = 1.5
@@ -73,6 +80,14 @@ AFTER_LEAPS_S: Final = 20.0
 BETWEEN: Final = 1.2
 """Where a row of leaps comes to rest: the way up ends somewhere between 1 and 1.5."""
 SETBACK_AFTER_S: Final = 10.0
+SWING: Final = 0.05
+"""How much faster and slower attempts start in the halves of a pair while they start at a rate."""
+ROOM: Final = 6.0
+"""How many times what a rate keeps in flight on average the limit lets through, and one more."""
+BLIP_S: Final = 3.0
+"""An outage so short says nothing of a quota's length."""
+NO_LOAD: Final = -2.7
+"""Odds of the load's blame under which a rate has nothing to do with the failures."""
 _TICK_S: Final = 0.25
 _NOTES: Final = 200
 
@@ -120,6 +135,8 @@ class AdaptiveLimit:
         self._blame = Blame()
         self._ceiling = Ceiling(now)
         self._pace = Pace()
+        self._refusals = Refusals()
+        self._limit_before_rate = self.limit
         self._number = -1
         self._phase = 0
         self._half: Half | None = None
@@ -158,12 +175,15 @@ class AdaptiveLimit:
     def on_start(self, now: float) -> None:
         """An attempt starts."""
         self._settle(now)
+        half = self._half
+        if self._refusals.rate and half is not None:
+            half.was_binding = True  # the rate is what holds the traffic
         slots = self._slots
         slots.inflight += 1
         if slots.inflight > self._peak:
             self._peak = slots.inflight
         if not self._is_gated:
-            self._pace.on_start(now)
+            self._pace.on_start(now, 1.0 + SWING * self._phase if self._refusals.rate else 1.0)
 
     def on_blocked(self, now: float) -> None:
         """Somebody waits: the limit is what holds the traffic."""
@@ -184,6 +204,7 @@ class AdaptiveLimit:
         started_at = outcome.started_at
         took_s = outcome.latency_s
         traffic = self._traffic
+        self._refusals.note(now, succeeded, took_s, traffic.latency_s, slots.inflight)
         traffic.note(now, succeeded, took_s)
         slots.usual_s = traffic.latency_s
         if succeeded:
@@ -226,7 +247,9 @@ class AdaptiveLimit:
     def on_gate_opened(self, now: float) -> None:
         """An attempt went well again."""
         self._is_gated = False
-        self._say(now, self._pace.on_open(now))
+        if not self._refusals.rate or now - self._gated_at > BLIP_S:
+            self._refusals.rate = 0.0
+            self._say(now, self._pace.on_open(now))
         self._move(RESTART * self._gated_limit)
         self._ceiling.restart(now, 0.97 * self._gated_limit)
         if self._ramp is not None:
@@ -368,11 +391,40 @@ class AdaptiveLimit:
         elif first is not None and second is not None and first.phase and second.phase:
             self._take_pair(now, first, second)
         elif self._ramp is None and not self._is_gated:
-            cost = penalty(self.limit, self._unexplained, self._blame.value)
+            cost = self._penalty()
             if cost > 0.0:
                 self._apply(now, -UNPAIRED * cost)
+        self._follow_refusals(now)
         self._follow_demand()
         self._choose_pairs(now)
+
+    def _follow_refusals(self, now: float) -> None:
+        """Start attempts evenly, at a rate, where it is a rate that is refused."""
+        refusals, traffic = self._refusals, self._traffic
+        had_rate = refusals.rate > 0.0
+        if had_rate:
+            self._say(now, refusals.turn(now, self.base_rate, self._blame.odds < NO_LOAD))
+        elif self._is_refused(now):
+            seen_s = min(float(SECONDS), max(1.0, now - self._began_at))
+            self._say(now, refusals.begin(traffic.ok_per_s(now) * SECONDS / seen_s))
+            self._ceiling.top = math.inf
+            self._limit_before_rate = self.limit
+        if refusals.rate or had_rate:
+            self._pace.follow(now, refusals.rate)
+            room = ROOM * refusals.rate * traffic.latency_s + 1.0
+            self._move(max(self.limit, room) if refusals.rate else min(self.limit, self._limit_before_rate))
+
+    def _is_refused(self, now: float) -> bool:
+        traffic = self._traffic
+        if self._pace.rate or self._ramp is not None or self._is_gated:
+            return False
+        if traffic.contention() > UNHINDERED or traffic.ok_per_s(now) < ACQUIT_RATE:
+            return False
+        if self._blame.is_known and self._blame.value < 0.4:
+            return False
+        return self._refusals.look_like_a_rate(
+            now, traffic.latency_s, traffic.failed_share(now) - self.base_rate
+        )
 
     def _follow_latency(self, now: float) -> bool:
         """Take halves that are long enough for the latency; whether that changed them."""
@@ -514,6 +566,10 @@ class AdaptiveLimit:
         """Share of failures beyond the acquitted."""
         return self._traffic.failing - self.base_rate
 
+    def _penalty(self) -> float:
+        """Return what failures cost the limit, in attempts in flight: nothing where it is a rate that is refused."""
+        return 0.0 if self._refusals.rate else penalty(self.limit, self._unexplained, self._blame.value)
+
     def _prior(self, now: float) -> float:
         """What is believed of the elasticity without evidence: no contention, no harm."""
         least = PROVEN if self._setback.is_proven(now) else UNKNOWN
@@ -527,13 +583,17 @@ class AdaptiveLimit:
         self._blame.take(high, low)
         elasticity.estimate(self._prior(now))
         self._acquit(now)
+        if self._refusals.rate:
+            return  # it is not the limit that holds the traffic
         contention = self._traffic.contention()
         limit, value = self.limit, elasticity.value
         unit = math.sqrt(limit)
         unexplained = self._unexplained
         step = self._growth.step(value, elasticity.error, limit, unit, contention)
+        if step <= 0.0 and not self._is_few and unexplained < FAILS_LITTLE:
+            step += lasting_growth(value, elasticity.lasting, elasticity.lasting_error, unit)
         step += pressure(unit, self._schedule.duty, self._is_few)
-        step -= penalty(limit, unexplained, self._blame.value)
+        step -= self._penalty()
         step += levelling(value, limit, unit, contention, unexplained)
         self._apply(now, step)
 
@@ -589,6 +649,11 @@ class AdaptiveLimit:
         limit = self.limit
         traffic = self._traffic
         share_failed = traffic.failed_share(now)
+        if self._refusals.rate:
+            self._ceiling.note_alarm(now, traffic.latency_s)
+            self._refusals.cut(traffic.ok_per_s(now))
+            self._pace.follow(now, self._refusals.rate)
+            return
         least = self._ceiling.cut(now, limit, share_failed, self._lowest, traffic.latency_s)
         if share_failed < 0.2:
             least = max(least, min(SPARED_CUT, limit))

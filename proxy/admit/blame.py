@@ -28,10 +28,12 @@ from typing import Final
 from proxy.admit.experiment import EPS, Half
 
 _FADING: Final = 0.97
+_LEAST_VOTES: Final = 8
 _LEAST_RATIO: Final = 1.3
 _MOST_RATIO: Final = 3.0
 _CLUSTERED: Final = 2.5
 _STRICT: Final = 25.0
+_LEANS: Final = 1.0
 _LEAN: Final = 4.0
 """What the way up counts for at most: enough to begin with, too little to acquit by itself what fails often."""
 
@@ -51,11 +53,17 @@ class Blame:
         self._variance = 0.0
         self._dispersion = 1.0
         self._lean = 0.0
+        self._votes = 0
 
     def lean(self, odds: float) -> None:
         """Begin with what the way up said: ``odds`` that it is not the load."""
         self._lean = -min(odds, _LEAN)
         self._believe(self._lean)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether enough pairs have voted, or the way up and some, for ``value`` to be more than chance."""
+        return self._votes >= _LEAST_VOTES or self._lean < -_LEANS
 
     @property
     def is_clustered(self) -> bool:
@@ -65,7 +73,12 @@ class Blame:
     def is_disproved(self, failing: float) -> bool:
         """Whether load is out of the question for that share of failures; the more fail, the surer it must be."""
         enough = self.high_failures + self.low_failures > 15.0
-        return enough and not self.is_clustered and self.odds < -2.7 - _STRICT * max(0.0, failing - 0.1)
+        return (
+            enough
+            and self.is_known
+            and not self.is_clustered
+            and self.odds < -2.7 - _STRICT * max(0.0, failing - 0.1)
+        )
 
     def take(self, high: Half, low: Half) -> None:
         """Add one pair's vote."""
@@ -87,6 +100,7 @@ class Blame:
         ratio = max(_LEAST_RATIO, r_hi / r_lo)
         if_full = ratio * n_hi / (ratio * n_hi + n_lo)
         vote = high.failures - failures * share
+        self._votes += 1
         self._seen = _FADING * self._seen + vote
         self._expected = _FADING * self._expected + failures * (if_full - share)
         by_chance = failures * share * (1.0 - share)

@@ -10,7 +10,9 @@ passes without a new one:
 
     t < 8 s:   top + 0.2 top ((t - 8) / 8)^3             later:   top (0.95 + 0.05 (t / knee)^3)
 
-``knee`` is 10 s at first and longer each time it hurts at the same height, up to 40 s. Sources: Page's CUSUM; CUBIC (RFC 9438).
+``knee`` is 10 s at first and longer each time it hurts at the same height, up to 40 s. A cut is also the moment to grow equal:
+of a limit above 2.9, ``top`` is less by 0.2 (1 - 1.7 / sqrt(limit)), at most a tenth. Sources:
+Page's CUSUM; CUBIC (RFC 9438).
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ from typing import Final
 
 CUT: Final = 0.8
 _HEIGHT: Final = 5.45
+_LEVEL: Final = 0.2
+_LEVELLED: Final = 0.1
+_LEVEL_AT: Final = 1.7
 _BORNE: Final = 0.10
 _BORNE_PACED: Final = 0.03
 _RECOVERY_S: Final = 8.0
@@ -55,13 +60,17 @@ class Ceiling:
             same = self.top * 0.75 < limit < self.top * 1.25
             self._knee_s = min(_LONGEST_KNEE_S, 1.5 * self._knee_s) if same else _FIRST_KNEE_S
             self.before_cuts = limit
-            self.top = limit
+            self.top = limit * (1.0 - min(_LEVELLED, _LEVEL * max(0.0, 1.0 - _LEVEL_AT / math.sqrt(limit))))
         elif limit < 0.98 * self.top and now - self.cut_at > 4.0:
             self.top = 0.95 * limit
+        self.note_alarm(now, latency_s)
+        return lowest if share_failed > 0.3 else 0.4 * self.before_cuts
+
+    def note_alarm(self, now: float, latency_s: float) -> None:
+        """Begin to count anew, once what is under way has ended."""
         self.cut_at = now
         self._hold_until = now + max(1.0, 2.0 * latency_s)
         self._sum = 0.0
-        return lowest if share_failed > 0.3 else 0.4 * self.before_cuts
 
     def restart(self, now: float, top: float) -> None:
         """Come back from an outage to what was carried before it."""
@@ -72,7 +81,7 @@ class Ceiling:
     def recovery(self, now: float, limit: float) -> float:
         """Return where the limit is on its way back; itself when it is not on the way."""
         t = now - self.cut_at
-        if limit >= self.top or now < self._hold_until or t >= _RECOVERY_S:
+        if limit >= self.top or self.top == math.inf or now < self._hold_until or t >= _RECOVERY_S:
             return limit
         target = self.top + self.top * (1.0 - CUT) * ((t - _RECOVERY_S) / _RECOVERY_S) ** 3
         return max(limit, min(limit * 1.04, target))

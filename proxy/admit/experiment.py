@@ -28,6 +28,8 @@ EPS: Final = 0.14
 PERIOD_S: Final = 2.0
 _PRIOR_VARIANCE: Final = 0.25
 _MAX_IMBALANCE: Final = 0.12
+_IN_USE: Final = 0.75
+_LASTING: Final = 0.95
 
 
 class Schedule:
@@ -110,6 +112,11 @@ class Half:
                 self._failed_s += took_s
 
     @property
+    def was_used(self) -> bool:
+        """Whether the limit was what held the traffic, or nearly so: apps of few threads wait elsewhere now and then."""
+        return self.was_binding or self.load > _IN_USE * self.limit
+
+    @property
     def carried(self) -> float:
         """Successes; by Little's law where nearly all succeed, for counting a handful is coarser than timing it."""
         n = self.successes
@@ -132,10 +139,16 @@ class Elasticity:
         self.value = 0.35
         self.error = 0.5
         self.latest = 0.0
+        self.lasting = 0.5
+        """The same from about 20 pairs, which is a few while the limit moves."""
+        self.lasting_error = 1.0
+        self._lasting_a = 0.0
+        self._lasting_b = 0.0
+        self._lasting_v = 0.0
 
     def take(self, high: Half, low: Half, base_rate: float) -> bool:
-        """Add a pair; False when it cannot be used: unbalanced, empty, never at the limit when low, or disturbed."""
-        if not (high.is_clean and low.is_clean and low.was_binding):
+        """Add a pair; False when it cannot be used: unbalanced, empty, far from the limit when low, or disturbed."""
+        if not (high.is_clean and low.is_clean and low.was_used):
             return False
         if abs(math.log(high.limit / low.limit)) > _MAX_IMBALANCE:
             return False
@@ -162,6 +175,11 @@ class Elasticity:
         self._a = fading * self._a + d
         self._b = fading * self._b + mean_s * r
         self._v = fading * fading * self._v + (mean_s * r) * (mean_s * r)
+        self._lasting_a = _LASTING * self._lasting_a + d
+        self._lasting_b = _LASTING * self._lasting_b + mean_s * r
+        self._lasting_v = _LASTING * _LASTING * self._lasting_v + (mean_s * r) * (mean_s * r)
+        self.lasting = self._lasting_a / self._lasting_b
+        self.lasting_error = math.sqrt(self._spread * self._lasting_v) / self._lasting_b
         return True
 
     def estimate(self, prior: float) -> None:
@@ -185,6 +203,9 @@ class Elasticity:
         self._a *= factor
         self._b *= factor
         self._v *= factor * factor
+        self._lasting_a *= factor
+        self._lasting_b *= factor
+        self._lasting_v *= factor * factor
 
     def note_move(self, ratio: float) -> None:
         """Fade by how far the limit moved: evidence was gathered at another one."""

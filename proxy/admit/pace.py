@@ -38,6 +38,7 @@ _OPENING_S: Final = 3.0
 _OPENING_SHARE: Final = 0.1
 _TRIAL_SHARE: Final = 0.2
 _DOUBLES_S: Final = 5.0
+_MOST_DOUBLINGS: Final = 50.0
 _LEAST_TRIAL_S: Final = 8.0
 
 
@@ -46,6 +47,7 @@ class Pace:
 
     def __init__(self) -> None:
         self.rate = 0.0
+        self._is_told = False
         self._start_rate = 0.0
         self._since = 0.0
         self._scale_s = 20.0
@@ -73,15 +75,24 @@ class Pace:
             return 0.0
         return self._next_at - now
 
-    def on_start(self, now: float) -> None:
-        """An attempt starts."""
+    def follow(self, now: float, rate: float) -> None:
+        """Go by a rate that somebody else found; 0.0 ends it."""
+        self._is_told = rate > 0.0
+        self.rate = 0.0
+        self._is_trial = False
+        self._spare = self._owed = 0
+        if self._is_told:
+            self._set(now, rate)
+
+    def on_start(self, now: float, faster: float = 1.0) -> None:
+        """An attempt starts, in a half in which they do so ``faster`` times as fast."""
         if not self.rate:
             return
         if now < self._next_at and self._spare and now < self._spare_until:
             self._spare -= 1
             self._owed += 1
             return
-        rate = self.rate
+        rate = self.rate * faster
         if self._owed and now < self._since + self._stretch_s:
             rate = max(0.5 * rate, rate - self._owed / self._stretch_s)
         self._next_at = max(self._next_at, now - _BURST_S) + 1.0 / rate
@@ -99,10 +110,10 @@ class Pace:
 
     def grow(self, now: float) -> str:
         """Raise the rate with time; return what there is to say."""
-        if not self.rate:
+        if not self.rate or self._is_told:
             return ""
         if self._is_trial:
-            self.rate = self._start_rate * 2.0 ** ((now - self._since) / _DOUBLES_S)
+            self.rate = self._start_rate * 2.0 ** min(_MOST_DOUBLINGS, (now - self._since) / _DOUBLES_S)
             if self.rate > self._goal:
                 self._is_trial = False
                 self.rate = 0.0
@@ -117,7 +128,7 @@ class Pace:
     def cut(self, now: float, ok_per_s: float) -> None:
         """Failures say it is too much: go back to what succeeded."""
         self._spare = 0
-        if self.rate and not self._is_trial:
+        if self.rate and not self._is_trial and not self._is_told:
             self._set(now, max(_AFTER_CUT * ok_per_s, _LEAST_LEFT * self.rate))
 
     def on_open(self, now: float) -> str:

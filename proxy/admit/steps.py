@@ -6,6 +6,7 @@ talking to one another (additive increase would be too much at 3 in flight, mult
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 FREE: Final = 1.15
@@ -14,6 +15,8 @@ NEUTRAL: Final = 0.5
 """The elasticity at which the experiment alone asks for nothing; pressure moves the rest point to about 0.1."""
 _GROW: Final = 0.4
 _STREAK_GAIN: Final = 1.5
+_LASTING_GROW: Final = 1.0
+_LASTING_SURE: Final = 0.5
 _SHRINK: Final = 0.2
 _PRESSURE: Final = 0.08
 _PRESSURE_SLOW: Final = 0.02
@@ -23,6 +26,10 @@ _LEVEL_BELOW: Final = 0.45
 _EXCESS: Final = 1.5
 _TOLERANCE: Final = 0.02
 _SPARED: Final = 0.2
+_LIGHTEST: Final = 0.6
+_HEAVIEST: Final = 1.6
+_MIDDLE: Final = 2.9
+"""Where levelling balances, too: sqrt(2.9) is 2.9 / 1.7."""
 
 
 class Growth:
@@ -45,6 +52,16 @@ class Growth:
         return 0.0
 
 
+def lasting_growth(value: float, lasting: float, error: float, unit: float) -> float:
+    """Return what many pairs at one limit ask for where the latest few, ``value``, are in favour but no proof.
+
+    Where single answers differ widely (pages that are dearer the deeper they lie) a few pairs never prove anything, and latency
+    above its floor says nothing; ``lasting`` ± ``error`` is what 20 pairs say.
+    """
+    z = lasting - NEUTRAL
+    return _LASTING_GROW * z * unit if value > NEUTRAL and z > _LASTING_SURE * error else 0.0
+
+
 def pressure(unit: float, duty: int, is_slow: bool) -> float:
     """Return the steady push upwards, the same over time up to one pair in four.
 
@@ -55,9 +72,15 @@ def pressure(unit: float, duty: int, is_slow: bool) -> float:
 
 
 def penalty(limit: float, unexplained: float, blame: float) -> float:
-    """Return what failures cost: ``unexplained`` is their share beyond the acquitted, ``blame`` the load's part in them."""
+    """Return what failures cost: ``unexplained`` is their share beyond the acquitted, ``blame`` the load's part in them.
+
+    Pods see the same failures, so who has more of the upstream gives more of it back: its share grows with sqrt(limit).
+    """
     excess = (unexplained - _TOLERANCE) * blame
-    return _EXCESS * max(0.0, limit - _SPARED) * min(0.15, excess) if excess > 0.0 else 0.0
+    if excess <= 0.0:
+        return 0.0
+    weight = min(_HEAVIEST, max(_LIGHTEST, math.sqrt(limit / _MIDDLE)))
+    return weight * _EXCESS * max(0.0, limit - _SPARED) * min(0.15, excess)
 
 
 def levelling(value: float, limit: float, unit: float, contention: float, unexplained: float) -> float:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Final
 
-_SECONDS: Final = 16
+SECONDS: Final = 16
+"""Rates are of so many seconds."""
 _BLOCK: Final = 32
 _MEMORY_S: Final = 600.0
 _SMOOTHING: Final = 0.05
@@ -32,8 +33,8 @@ class Traffic:
         self.latency_s = 0.0
         self.failing = 0.0
         self.floor_s = 0.0
-        self._ok = [0] * _SECONDS
-        self._bad = [0] * _SECONDS
+        self._ok = [0] * SECONDS
+        self._bad = [0] * SECONDS
         self._second = int(now)
         self._sum_s = 0.0
         self._count = 0
@@ -44,7 +45,7 @@ class Traffic:
     def note(self, now: float, succeeded: bool, took_s: float) -> None:
         """Count one attempt that ended."""
         self._advance(now)
-        index = int(now) % _SECONDS
+        index = int(now) % SECONDS
         if succeeded:
             self._ok[index] += 1
             self.failing -= _FAILING_SMOOTHING * self.failing
@@ -60,12 +61,12 @@ class Traffic:
     def ok_per_s(self, now: float) -> float:
         """Return successes a second."""
         self._advance(now)
-        return sum(self._ok) / _SECONDS
+        return sum(self._ok) / SECONDS
 
     def attempts_per_s(self, now: float) -> float:
         """Return attempts a second."""
         self._advance(now)
-        return (sum(self._ok) + sum(self._bad)) / _SECONDS
+        return (sum(self._ok) + sum(self._bad)) / SECONDS
 
     def failed_share(self, now: float) -> float:
         """Return the share of failures, 0.0 when there was no attempt."""
@@ -102,9 +103,9 @@ class Traffic:
 
     def _advance(self, now: float) -> None:
         second = int(now)
-        if second - self._second > _SECONDS:
-            self._second = second - _SECONDS
+        if second - self._second > SECONDS:
+            self._second = second - SECONDS
         while self._second < second:
             self._second += 1
-            self._ok[self._second % _SECONDS] = 0
-            self._bad[self._second % _SECONDS] = 0
+            self._ok[self._second % SECONDS] = 0
+            self._bad[self._second % SECONDS] = 0

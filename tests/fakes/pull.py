@@ -5,7 +5,8 @@ from __future__ import annotations
 import heapq
 import math
 import random
-from collections.abc import Callable
+from bisect import bisect_right, insort
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from proxy.admit.adaptive import AdaptiveLimit
@@ -125,3 +126,39 @@ class Pull:
         self.inflight -= 1
         self.successes += verdict is Verdict.SUCCESS
         assert self.limit.inflight == self.inflight
+
+
+class Quota:
+    """So many answers in any second, to whoever comes first; what is beyond is refused in a tenth of the time."""
+
+    def __init__(self, per_s: int, took_s: float = 0.05) -> None:
+        self.per_s = per_s
+        self.took_s = took_s
+        self._served: list[float] = []
+
+    def of(self, pull: Pull) -> Upstream:
+        """Return the upstream by the clock of that pull."""
+
+        def upstream(inflight: int, rng: random.Random) -> tuple[float, bool]:
+            served = self._served
+            del served[: bisect_right(served, pull.now - 1.0)]
+            if len(served) >= self.per_s:
+                return 0.1 * self.took_s, False
+            insort(served, pull.now)
+            return self.took_s * rng.uniform(0.5, 1.5), True
+
+        return upstream
+
+
+def together(pulls: Sequence[Pull], quota: Quota, seconds: float, seed: int = 1) -> list[tuple[int, int]]:
+    """Let them share a quota, 10 ms at a time and each time in another order; return how many each started and carried."""
+    rng, numbers = random.Random(seed), list(range(len(pulls)))
+    upstreams = [quota.of(pull) for pull in pulls]
+    starts, successes = [0] * len(pulls), [0] * len(pulls)
+    for _ in range(round(100 * seconds)):
+        rng.shuffle(numbers)
+        for number in numbers:
+            pull = pulls[number].run(0.01, upstreams[number])
+            starts[number] += pull.starts
+            successes[number] += pull.successes
+    return list(zip(starts, successes, strict=True))

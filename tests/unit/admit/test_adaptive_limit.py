@@ -285,14 +285,18 @@ def test_an_app_that_rests_keeps_what_it_had_where_all_is_well() -> None:
 
 
 def test_an_app_that_rests_a_moment_finds_about_what_it_had() -> None:
-    """A tenth fails, as it does at the edge; then but one caller for eight seconds."""
-    pull = Pull(made()).run(200.0, full_above(10))
-    before = pull.successes / pull.seconds
-    pull.callers = 1
-    pull.run(8.0, fine)
-    pull.callers = 40
-    pull.run(20.0, full_above(10))
-    assert pull.successes / pull.seconds > 0.6 * before
+    """A tenth fails, as it does at the edge; then but one caller for eight seconds. Now and then a cut falls into it."""
+    found = []
+    for seed in range(8):
+        pull = Pull(made(rng=random.Random(seed)), seed=seed).run(200.0, full_above(10))
+        before = pull.successes / pull.seconds
+        pull.callers = 1
+        pull.run(8.0, fine)
+        pull.callers = 40
+        pull.run(20.0, full_above(10))
+        found.append(pull.successes / pull.seconds / before)
+    assert sum(found) / len(found) > 0.8
+    assert min(found) > 0.45
 
 
 # the gate

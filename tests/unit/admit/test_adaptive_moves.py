@@ -169,7 +169,7 @@ def test_after_a_drowned_question_it_goes_to_where_latency_is_nearly_usual(most:
     """Half of 8 in flight, at which an answer takes as long as usual, 1.8 times or 4 times as long: 1.1 will do."""
     pull = Pull(made(), callers=100).run(100.0, thrashing(8))
     before = until(pull, thrashing(most), "answers are suddenly slow")
-    assert before == pytest.approx(8.0, abs=0.2)
+    assert before == pytest.approx(8.0, rel=0.04)
     half = until(pull, thrashing(most), f"half of {before:.2f} moved goodput as if ")
     assert half == 0.5 * before
     assert pull.limit.limit == pytest.approx(factor * half, rel=0.03)
@@ -183,7 +183,7 @@ def test_for_a_minute_after_a_drowned_question_nobody_leaps() -> None:
     while pull.now < asked_at + 120.0:
         before = pull.limit.limit
         pull.run(0.05, thrashing(2))
-        if pull.limit.limit == LEAP * before:
+        if pull.limit.limit > 0.99 * LEAP * before:  # a pair's step may fall on the same instant
             leaps.append(pull.now - asked_at)
     assert 60.0 < min(leaps) < 80.0
 

@@ -118,16 +118,44 @@ def test_one_burst_is_one_vote() -> None:
 
 
 def test_the_more_fail_the_surer_it_must_be() -> None:
-    """The evidence that acquits a tenth does not acquit four tenths."""
+    """The evidence that acquits a tenth does not acquit four tenths; of so few a pair it takes more than the 8 votes."""
     it = Blame()
     rng = random.Random(4)
+    pairs = 0
     while not it.is_disproved(0.1):
-        bad_hi, bad_lo = by_chance(0.1)(114, rng), by_chance(0.1)(86, rng)
-        it.take(half(HIGH, 114 - bad_hi, bad_hi), half(LOW, 86 - bad_lo, bad_lo))
+        pairs += 1
+        bad_hi, bad_lo = by_chance(0.1)(23, rng), by_chance(0.1)(17, rng)
+        it.take(half(HIGH, 23 - bad_hi, bad_hi), half(LOW, 17 - bad_lo, bad_lo))
+    assert pairs > 8
     assert not it.is_disproved(0.4)
     shares = [share / 100 for share in range(100)]
     answers = [it.is_disproved(share) for share in shares]
     assert answers == sorted(answers, reverse=True), "no larger share is acquitted where a smaller is not"
+
+
+def test_seven_votes_acquit_nobody_however_clear_they_are() -> None:
+    """And a pair without a failure is no vote."""
+    it, rng = Blame(), random.Random(1)
+    it.take(half(HIGH, 114, 0), half(LOW, 86, 0))
+    for votes in range(8):
+        assert (it.is_known, it.is_disproved(0.1)) == (False, False), votes
+        bad_hi, bad_lo = by_chance(0.2)(342, rng), by_chance(0.2)(258, rng)
+        it.take(half(HIGH, 342 - bad_hi, bad_hi), half(LOW, 258 - bad_lo, bad_lo))
+        assert it.odds < -2.7 or votes < 2
+    assert (it.is_known, it.is_disproved(0.1)) == (True, True)
+
+
+def test_the_way_up_needs_no_eight_votes_until_it_has_faded() -> None:
+    for odds, is_known in ((0.9, False), (1.0, False), (1.1, True), (20.0, True)):
+        it = Blame()
+        it.lean(odds)
+        assert it.is_known is is_known
+    it.lean(1.1)
+    known = []
+    for _ in range(9):
+        known.append(it.is_known)
+        it.take(half(HIGH, 50, 7), half(LOW, 40, 3))
+    assert known == [True] * 4 + [False] * 4 + [True], "1.1 * 0.97^3 is still 1, and then there are 8 votes"
 
 
 def test_a_handful_of_failures_disproves_nothing() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.admit.experiment import EPS, PERIOD_S, Elasticity, Half, Schedule
+from proxy.admit.steps import NEUTRAL
 
 WALL = 1_700_000_000.0
 HIGH, LOW = 1, -1
@@ -133,7 +134,24 @@ def test_where_nearly_all_succeed_goodput_is_timed_and_not_counted() -> None:
     assert half(HIGH, 0, load=1.0).carried == 0.0
 
 
+@pytest.mark.parametrize(
+    ("binding", "load", "was_used"),
+    [(True, 0.1, True), (False, 7.5, False), (False, 7.6, True), (False, 11.0, True)],
+)
+def test_a_limit_was_used_where_it_held_somebody_or_nearly_did(
+    binding: bool, load: float, was_used: bool
+) -> None:
+    """Three quarters of 10 in flight."""
+    assert half(LOW, 30, binding=binding, load=load).was_used is was_used
+
+
 # the evidence
+
+
+def test_a_pair_of_an_app_that_waits_elsewhere_now_and_then_is_evidence() -> None:
+    it = Elasticity()
+    assert it.take(half(HIGH, 40, binding=False), half(LOW, 30, binding=False), 0.0)
+    assert it.pairs == 1
 
 
 def test_the_worked_example_of_the_docstring() -> None:
@@ -212,6 +230,30 @@ def test_the_latest_pairs_outweigh_the_older() -> None:
     assert abs(it.value) < 0.15, "1 was 16 pairs ago"
 
 
+def test_what_twenty_pairs_say_outlasts_the_latest_few() -> None:
+    """And is forgotten just as fast when the limit moves."""
+    it = learn(lambda load: load, 1)
+    it.remember(long=False)
+    assert it.lasting == pytest.approx(1.0, abs=0.15)
+    for _ in range(16):
+        assert it.take(half(HIGH, 60), half(LOW, 60), 0.0)
+        it.estimate(0.5)
+    assert abs(it.value) < 0.15
+    assert it.lasting == pytest.approx(0.95**16, abs=0.15), "1 was 16 pairs ago, and 0 the sixteen since"
+    it.note_move(4.0)
+    assert it.take(half(HIGH, 40), half(LOW, 30), 0.0)
+    assert it.lasting == pytest.approx(it.latest, abs=0.05)
+
+
+def test_many_pairs_say_nothing_until_there_is_one_and_are_the_surer_the_more_there_are() -> None:
+    it = Elasticity()
+    assert (it.lasting, it.lasting_error) == (NEUTRAL, 1.0)
+    few, many = (learn(lambda load: load, 1, pairs=pairs) for pairs in (2, 40))
+    assert many.lasting_error < 0.5 * few.lasting_error
+    found = [learn(lambda load: load**0.5, seed) for seed in range(40)]
+    assert sum(abs(it.lasting - 0.5) < 2.5 * it.lasting_error for it in found) >= 36
+
+
 def unclean(made: Half) -> Half:
     made.is_clean = False
     return made
@@ -222,7 +264,7 @@ def unclean(made: Half) -> Half:
     [
         (unclean(half(HIGH, 40)), half(LOW, 30)),
         (half(HIGH, 40), unclean(half(LOW, 30))),
-        (half(HIGH, 40), half(LOW, 30, binding=False)),
+        (half(HIGH, 40), half(LOW, 30, binding=False, load=7.5)),
         (half(HIGH, 40, limit=12.0), half(LOW, 30, limit=10.0)),
         (half(HIGH, 0), half(LOW, 0)),
         (half(HIGH, 40), half(LOW, 0)),

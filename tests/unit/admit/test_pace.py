@@ -234,3 +234,101 @@ def test_a_first_opening_before_anything_went_well_is_the_first_and_no_stretch()
     assert opened(pace, 5.0) == ""
     carry(pace, 5.0, 12.0, 100)
     assert opened(pace, 65.0).startswith("begins at 1.7")
+
+
+# a rate that somebody else found
+
+
+@pytest.mark.parametrize("rate", [0.5, 10.0, 200.0])
+def test_at_a_rate_that_it_is_told_attempts_start_evenly_from_the_first_on(rate: float) -> None:
+    pace = Pace()
+    pace.follow(START, rate)
+    assert pace.rate == rate
+    found = starts(pace, START, 100.0 / rate)
+    late = int(0.15 * rate)  # what a pause leaves to be made up for
+    assert len(found) == pytest.approx(100 + late, abs=2)
+    gaps = [after - before for before, after in pairwise(found)][late + 1 :]
+    assert gaps == pytest.approx([1.0 / rate] * len(gaps), rel=1e-3)
+
+
+def test_a_rate_of_nothing_ends_it() -> None:
+    pace = Pace()
+    pace.follow(START, 0.1)
+    starts(pace, START, 1.0)
+    assert pace.wait_s(START + 1.0) > 8.0
+    pace.follow(START + 1.0, 0.0)
+    assert (pace.rate, pace.wait_s(START + 1.0)) == (0.0, 0.0)
+    assert pace.grow(START + 2.0) == ""
+    pace.cut(START + 2.0, 3.0)
+    assert pace.rate == 0.0
+
+
+def test_what_it_is_told_is_neither_grown_nor_cut() -> None:
+    """Whoever told it sees to that."""
+    pace = Pace()
+    pace.follow(START, 10.0)
+    for second in range(0, 3600, 60):
+        assert pace.grow(START + second) == ""
+        pace.cut(START + second, 1.0)
+        assert pace.rate == 10.0
+
+
+def test_who_is_told_a_higher_rate_does_not_wait_for_the_lower_one() -> None:
+    pace = Pace()
+    pace.follow(START, 0.1)
+    starts(pace, START, 1.0)
+    pace.follow(START + 1.0, 10.0)
+    assert pace.wait_s(START + 1.0) == pytest.approx(0.1)
+    pace.follow(START + 1.0, 2.0)
+    assert pace.wait_s(START + 1.0) == pytest.approx(0.1), "and nobody waits anew for a lower one"
+
+
+@pytest.mark.parametrize("faster", [1.05, 1.0, 0.95])
+def test_in_a_half_attempts_start_so_much_faster(faster: float) -> None:
+    pace = Pace()
+    pace.follow(START, 10.0)
+    now = START + 0.1
+    for _ in range(20):
+        assert pace.wait_s(now) <= 1e-9
+        pace.on_start(now, faster)
+        wait_s = pace.wait_s(now)
+        assert wait_s <= 0.1 / faster + 1e-9
+        now += wait_s
+    assert now - START - 0.1 == pytest.approx(2.0 / faster - 0.15, abs=0.01)
+    assert pace.rate == 10.0
+
+
+@pytest.mark.parametrize("counts", [(120, 120), (130,)])
+def test_what_it_is_told_takes_the_place_of_what_it_learned(counts: tuple[int, ...]) -> None:
+    """Of a quota, or on trial: neither what may start at once nor the doubling is left."""
+    pace, now, _ = stretches(*counts)
+    assert pace.rate > 0.0
+    pace.follow(now, 10.0)
+    assert len(starts(pace, now, 1.0)) <= 12
+    pace.grow(now + 20.0)
+    assert pace.rate == 10.0
+    pace.follow(now + 20.0, 0.0)
+    assert pace.rate == 0.0
+
+
+def test_nothing_is_owed_for_what_started_beyond_the_pace_before() -> None:
+    pace, now, _ = stretches(120, 120)
+    assert len(starts(pace, now, 0.1)) == 12
+    pace.follow(now + 0.1, 2.0)
+    assert len(starts(pace, now + 0.1, 30.0)) == pytest.approx(60, abs=2)
+
+
+def test_when_it_is_told_no_rate_any_more_it_learns_as_before() -> None:
+    pace, now, _ = stretches(120, 120)
+    pace.follow(now, 10.0)
+    pace.follow(now + 1.0, 0.0)
+    for _ in range(2):
+        carry(pace, now, 12.0, 119)
+        now += 60.0
+        opened(pace, now)
+    rate = pace.rate
+    assert rate == pytest.approx(0.98 * 2.0)
+    pace.grow(now + 60.0)
+    assert pace.rate == pytest.approx(1.02 * rate)
+    pace.cut(now + 60.0, 1.9)
+    assert pace.rate == pytest.approx(0.96 * 1.9)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.admit.steps import FREE, NEUTRAL, Growth, levelling, penalty, pressure
+from proxy.admit.steps import FREE, NEUTRAL, Growth, lasting_growth, levelling, penalty, pressure
 
 values = st.floats(-3.0, 3.0)
 errors = st.floats(0.01, 0.5)
@@ -87,6 +87,33 @@ def test_who_asks_for_more_again_and_again_gets_faster_and_starts_anew_after_a_d
     assert [step(1.0) for _ in rising] == pytest.approx(rising)
 
 
+@given(values, values, errors, st.floats(0.4, 16.0))
+def test_what_many_pairs_say_never_shrinks_a_limit_and_counts_only_while_the_latest_agree(
+    value: float, lasting: float, error: float, unit: float
+) -> None:
+    asked = lasting_growth(value, lasting, error, unit)
+    assert asked >= 0.0
+    assert value > NEUTRAL or asked == 0.0
+
+
+@pytest.mark.parametrize(
+    ("value", "lasting", "error", "asked"),
+    [
+        (0.6, 0.8, 0.1, 0.3 * 3.0),
+        (0.6, 0.8, 0.59, 0.3 * 3.0),
+        (0.6, 0.8, 0.61, 0.0),
+        (0.5, 0.8, 0.1, 0.0),
+        (0.9, 0.5, 0.1, 0.0),
+        (0.9, 0.2, 0.1, 0.0),
+    ],
+    ids=["agreed", "by half an error", "not sure", "the latest disagree", "neutral", "less is more"],
+)
+def test_what_many_pairs_ask_for_at_9_in_flight(
+    value: float, lasting: float, error: float, asked: float
+) -> None:
+    assert lasting_growth(value, lasting, error, 3.0) == pytest.approx(asked)
+
+
 # pressure
 
 
@@ -124,18 +151,32 @@ def test_failures_that_are_not_the_loads_cost_nothing(limit: float, unexplained:
 
 
 @given(limits, shares, shares, shares, shares)
-def test_more_failures_and_more_blame_cost_no_less_up_to_a_quarter(
+def test_more_failures_and_more_blame_cost_no_less_up_to_0_36(
     limit: float, few: float, many: float, least: float, most: float
 ) -> None:
     few, many = sorted((few, many))
     least, most = sorted((least, most))
-    assert 0.0 <= penalty(limit, few, least) <= penalty(limit, many, most) <= 0.225 * limit
+    assert 0.0 <= penalty(limit, few, least) <= penalty(limit, many, most) <= 0.36 * limit
+
+
+@given(limits, limits, shares, shares)
+def test_who_has_more_of_the_upstream_gives_no_smaller_part_of_it_back(
+    one: float, other: float, unexplained: float, blame: float
+) -> None:
+    small, large = sorted((one, other))
+    less, more = (penalty(limit, unexplained, blame) / limit for limit in (small, large))
+    assert less <= more * (1.0 + 1e-9)
 
 
 def test_what_failures_cost() -> None:
-    assert penalty(10.2, 0.12, 1.0) == pytest.approx(1.5)
-    assert penalty(10.2, 0.12, 0.5) == pytest.approx(0.75)
-    assert penalty(10.2, 0.9, 1.0) == pytest.approx(2.25)
+    """Of 2.9 in flight, 1.5 times the excess; of ten so much more, up to 1.6 times."""
+    assert penalty(2.9, 0.12, 1.0) == pytest.approx(1.5 * 2.7 * 0.1)
+    assert penalty(4.0, 0.12, 1.0) == pytest.approx(1.5 * 3.8 * 0.1 * math.sqrt(4.0 / 2.9))
+    assert penalty(2.0, 0.12, 1.0) == pytest.approx(1.5 * 1.8 * 0.1 * math.sqrt(2.0 / 2.9))
+    assert penalty(10.2, 0.12, 1.0) == pytest.approx(1.6 * 1.5)
+    assert penalty(10.2, 0.12, 0.5) == pytest.approx(1.6 * 0.75)
+    assert penalty(10.2, 0.9, 1.0) == pytest.approx(1.6 * 2.25)
+    assert penalty(0.7, 0.12, 1.0) == pytest.approx(0.6 * 1.5 * 0.5 * 0.1)
     assert penalty(0.2, 0.9, 1.0) == 0.0
 
 
