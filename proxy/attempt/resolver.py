@@ -28,7 +28,7 @@ def _literal(host: str, port: int) -> list[AddressInfo] | None:
 
 
 class Resolver:
-    """Answers for one host and port. Reads /etc/hosts and the search list as the system would, through c-ares.
+    """Answers for one host and port. Reads /etc/hosts (unless told not to) and the search list as the system would, by c-ares.
 
     Each call of ``addresses`` begins one address further, so that connections spread over all of them. A query is never made
     twice at a time, and never on the event loop's threads.
@@ -43,6 +43,7 @@ class Resolver:
         max_ttl_s: float,
         monotonic: Callable[[], float],
         nameservers: Sequence[str] | None = None,
+        is_hosts_file_read: bool = True,
         **channel_options: Any,
     ) -> None:
         self._host = host
@@ -51,7 +52,7 @@ class Resolver:
         self._max_ttl_s = max_ttl_s
         self._monotonic = monotonic
         self._nameservers = nameservers
-        self._channel_options = channel_options
+        self._channel_options = channel_options if is_hosts_file_read else {**channel_options, "lookups": "b"}
         self._query: asyncio.Task[None] | None = None
         self._turn = 0
         self.failures = 0

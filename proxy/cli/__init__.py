@@ -10,7 +10,7 @@ import importlib
 
 from proxy import __version__
 
-COMMANDS = ("run", "lab", "config")
+COMMANDS = ("run", "lab", "inject", "injector", "config")
 
 
 def main(argv: list[str] | None = None) -> int:

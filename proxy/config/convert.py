@@ -25,12 +25,12 @@ def convert(section: type[T], tree: Any, problems: list[str], path: str = "") ->
         problems.append(f"{path or 'configuration'}: expected a section with keys (got {tree!r})")
         return None
     before = len(problems)
-    hints = typing.get_type_hints(section, include_extras=True)
+    hints = key_types(section)
     values: dict[str, Any] = {}
     for key, value in tree.items():
         here = f"{path}.{key}" if path else str(key)
         if key not in hints:
-            problems.append(f"{here}: unknown key{_suggestion(str(key), list(hints))}")
+            problems.append(f"{here}: unknown key{suggestion(str(key), list(hints))}")
         else:
             values[key] = _value(hints[key], value, problems, here)
     missing = [
@@ -71,7 +71,8 @@ def _rule(hint: Any) -> str:
     """Return the rule in people's words where msgspec's own would not do."""
     if get_origin(hint) is typing.Literal:
         return f"expected one of {', '.join(map(str, get_args(hint)))}"
-    for meta in getattr(hint, "__metadata__", ()):
+    arms = [hint, *(get_args(hint) if type(None) in get_args(hint) else ())]
+    for meta in [meta for arm in arms for meta in getattr(arm, "__metadata__", ())]:
         if isinstance(meta, msgspec.Meta) and meta.description:
             return f"expected {meta.description}"
     return ""
@@ -93,6 +94,12 @@ def _unit_of(hint: Any) -> str | None:
     return None
 
 
-def _suggestion(key: str, known: list[str]) -> str:
+def key_types(section: type[Section]) -> dict[str, Any]:
+    """Return the type of each key of a section."""
+    return typing.get_type_hints(section, include_extras=True)
+
+
+def suggestion(key: str, known: list[str]) -> str:
+    """Return what to say after an unknown key: the one that was meant, or all there are."""
     near = difflib.get_close_matches(key, known, n=1)
     return f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(known)}"

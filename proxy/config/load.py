@@ -69,7 +69,7 @@ class Sources:
     def load(self) -> Settings:
         """Return the settings; ConfigError with every problem found."""
         problems: list[str] = []
-        tree = _read_file(self.path, problems) if self.path else {}
+        tree = read_file(self.path, problems) if self.path else {}
         for origin, path, text in self._overrides:
             _override(tree, origin, path, text, problems)
         settings = convert(Settings, tree, problems)
@@ -82,7 +82,8 @@ def _path_of_variable(name: str) -> list[str]:
     return name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
 
 
-def _read_file(path: str, problems: list[str]) -> dict[str, Any]:
+def read_file(path: str, problems: list[str]) -> dict[str, Any]:
+    """Return the mapping in a YAML file; nothing, and a line of ``problems``, where there is none."""
     try:
         text = Path(path).read_text(encoding="utf-8")
         tree = read_yaml(text)

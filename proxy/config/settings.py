@@ -76,6 +76,8 @@ class Dns(Section, frozen=True):
     """Shortest time an answer is used, whatever its TTL: a TTL of 0 must not mean a query per connection."""
     max_ttl: Positive = 300.0
     """Longest time an answer is used, whatever its TTL."""
+    hosts_file: bool = True
+    """Whether /etc/hosts is asked first. False where it points the upstream's name at this sidecar (capture by hostAliases)."""
 
     def __post_init__(self) -> None:
         if self.min_ttl > self.max_ttl:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,11 +33,10 @@ class HandClock:
 
 
 @asynccontextmanager
-async def asking(server: NameServer, clock: HandClock, **over: float) -> AsyncIterator[Resolver]:
+async def asking(server: NameServer, clock: HandClock, **over: Any) -> AsyncIterator[Resolver]:
     port = await server.open()
-    bounds = {"min_ttl_s": 5.0, "max_ttl_s": 300.0, **over}
     resolver = Resolver(
-        NAME,
+        over.pop("host", NAME),
         80,
         monotonic=clock,
         nameservers=["127.0.0.1"],
@@ -44,7 +44,7 @@ async def asking(server: NameServer, clock: HandClock, **over: float) -> AsyncIt
         tcp_port=port,
         timeout=0.3,
         tries=1,
-        **bounds,
+        **{"min_ttl_s": 5.0, "max_ttl_s": 300.0, **over},
     )
     try:
         yield resolver
@@ -215,3 +215,26 @@ def test_a_name_server_that_is_silent_ends_in_connect_timeout() -> None:
             await asyncio.sleep(0.4)
 
     run(trace())
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_the_hosts_file_is_passed_by_when_it_is_not_to_be_read(is_read: bool) -> None:
+    """Capture by hostAliases writes the upstream's name into it, with this sidecar's address."""
+    address, name = _line_of_hosts()
+
+    async def trace() -> None:
+        over = {"host": name, "is_hosts_file_read": is_read}
+        async with asking(NameServer("127.0.0.2"), HandClock(), **over) as resolver:
+            assert (address in await hosts(resolver)) is is_read
+
+    run(trace())
+
+
+def _line_of_hosts() -> tuple[str, str]:
+    """An address and a name from this machine's own file; c-ares answers localhost without it."""
+    for line in Path("/etc/hosts").read_text().splitlines():
+        address, *names = line.partition("#")[0].split() or [""]
+        for name in names:
+            if "localhost" not in name and address.count(".") == 3:
+                return address, name
+    pytest.fail("/etc/hosts holds no name but localhost: add this machine's own")

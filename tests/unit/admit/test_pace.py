@@ -82,6 +82,14 @@ def test_one_stretch_is_tried_and_the_trial_is_soon_over() -> None:
     assert pace.wait_s(now + 16.0) == 0.0
 
 
+def test_an_app_that_rests_for_hours_while_a_pace_is_tried_comes_back() -> None:
+    """Nobody asked meanwhile; two to the power of so many seconds is no number."""
+    for rests_s in (6_000.0, 86_400.0, 1e9):
+        pace, now, _ = stretches(130)
+        assert pace.grow(now + rests_s) == ""
+        assert pace.rate == 0.0
+
+
 @pytest.mark.parametrize(("count", "each_s"), [(18, 60.0), (100, 7.9), (400, 301.0)])
 def test_a_trifle_a_moment_or_an_outage_after_long_is_not_tried(count: int, each_s: float) -> None:
     assert stretches(count, each_s=each_s)[0].rate == 0.0

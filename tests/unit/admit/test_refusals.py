@@ -111,6 +111,13 @@ def test_amid_answers_it_is_a_rate_for_who_is_alone_and_need_not_wait(near_s: fl
     assert looks(watched(near=60, others=40, near_s=near_s * USUAL_S)) is is_rate
 
 
+@pytest.mark.parametrize(("ok_alone", "is_rate"), [(0, False), (3, True), (4, True)])
+def test_amid_answers_it_is_enough_to_be_alone_now_and_then(ok_alone: int, is_rate: bool) -> None:
+    """Where every answer is near a refusal, too, though nothing says then whether it waited."""
+    assert looks(watched(near=60, others=40, ok_alone=ok_alone, refused_alone=ok_alone)) is is_rate
+    assert looks(watched(near=100, others=0, ok_alone=ok_alone, refused_alone=ok_alone)) is is_rate
+
+
 @pytest.mark.parametrize(("gap_s", "is_rate"), [(0.005, False), (0.06, False), (0.09, False), (0.11, True)])
 def test_an_answer_is_near_that_was_under_way_or_a_usual_one_later(gap_s: float, is_rate: bool) -> None:
     """It took 50 ms, and so it does usually: within 100 ms of a refusal."""

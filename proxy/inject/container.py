@@ -1,0 +1,99 @@
+"""The sidecar's container and what comes with it into the pod."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proxy.config.settings import Settings, split_address
+from proxy.config.units import format_duration
+from proxy.inject.eligible import CONTAINER
+from proxy.inject.options import Limits, Options, Requests
+from proxy.inject.overrides import CONFIG, variable_of
+
+VOLUME = "sidegate-config"
+DIRECTORY = "/etc/sidegate"
+OPS_PORT_NAME = "sidegate-ops"
+_HOOK = ["python", "-m", "proxy.inject.hooks"]
+
+
+def security_context(options: Options) -> dict[str, Any]:
+    """Return what Pod Security "restricted" asks for, and a root that cannot be written to."""
+    context: dict[str, Any] = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    if options.runAsUser is not None:
+        context |= {"runAsUser": options.runAsUser, "runAsGroup": options.runAsUser}
+    return context
+
+
+def container(
+    settings: Settings, options: Options, *, version: str, file: str, overrides: dict[str, str]
+) -> dict[str, Any]:
+    """Return the container that runs ``sidegate run`` on ``file``; ``overrides`` are paths of the file and texts."""
+    _, ops_port = split_address(settings.ops)
+    env: list[dict[str, Any]] = [{"name": "SIDEGATE_CONFIG", "value": f"{DIRECTORY}/{file}"}]
+    env += [
+        {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
+        for name, path in (
+            ("SIDEGATE_POD", "metadata.name"),
+            ("SIDEGATE_NAMESPACE", "metadata.namespace"),
+            ("SIDEGATE_NODE", "spec.nodeName"),
+        )
+    ]
+    env += [{"name": variable_of(path), "value": text} for path, text in sorted(overrides.items())]
+    made: dict[str, Any] = {
+        "name": CONTAINER,
+        "image": options.image.reference(version),
+        "imagePullPolicy": options.image.pullPolicy,
+        "args": ["run"],
+        "env": env,
+        "ports": [{"name": OPS_PORT_NAME, "containerPort": ops_port, "protocol": "TCP"}],
+        "startupProbe": {**_probe("/startupz"), "periodSeconds": 1, "failureThreshold": 120},
+        "livenessProbe": {
+            **_probe("/livez"),
+            "periodSeconds": 10,
+            "timeoutSeconds": 5,
+            "failureThreshold": 6,
+        },
+        "readinessProbe": {**_probe("/readyz"), "periodSeconds": 5, "timeoutSeconds": 5},
+        "resources": resources(options),
+        "securityContext": security_context(options),
+        "volumeMounts": [{"name": VOLUME, "mountPath": DIRECTORY, "readOnly": True}],
+    }
+    if options.is_native:
+        made["restartPolicy"] = "Always"
+        return made
+    # Kubernetes starts containers one after the other and waits for a postStart: the app starts once this one serves.
+    url = f"http://127.0.0.1:{ops_port}/startupz"
+    made["lifecycle"] = {"postStart": {"exec": {"command": [*_HOOK, "ready", url]}}}
+    if options.preStop:
+        made["lifecycle"]["preStop"] = {
+            "exec": {"command": [*_HOOK, "linger", format_duration(options.preStop)]}
+        }
+    return made
+
+
+def resources(options: Options) -> dict[str, dict[str, str]]:
+    """Return requests and limits, what is not said left out."""
+
+    def amounts(of: Requests | Limits) -> dict[str, str]:
+        return {key: text for key, text in (("cpu", of.cpu), ("memory", of.memory)) if text is not None}
+
+    given = {"requests": amounts(options.resources.requests), "limits": amounts(options.resources.limits)}
+    return {key: value for key, value in given.items() if value}
+
+
+def volume(config_map: str, file: str) -> dict[str, Any]:
+    """Return the volume that holds the configuration: the ConfigMap, or else the pod's own annotation as a file."""
+    if config_map:
+        return {"name": VOLUME, "configMap": {"name": config_map}}
+    field = {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{CONFIG}']"}
+    return {"name": VOLUME, "downwardAPI": {"items": [{"path": file, "fieldRef": field}]}}
+
+
+def _probe(path: str) -> dict[str, Any]:
+    return {"httpGet": {"path": path, "port": OPS_PORT_NAME, "scheme": "HTTP"}}
