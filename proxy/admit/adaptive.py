@@ -18,7 +18,8 @@ and at the end of each pair of the experiment (steps.py), with z = eta - 0.5 and
     z < -0.5 se         - limit * min(0.25, 0.2 |z|), thrice that where it is clear
     always              + 0.08 u * min(4, duty) / 3       pressure: small pods gain on large ones; less where answers are few
     contention          + 0.2 (u - limit / 1.7)            the same, stronger, where latency is above its floor and eta low
-    failures            - 1.5 limit * min(0.15, excess)    excess: share beyond the acquitted and 2 %, times the blame on load
+    failures            - 1.5 w limit * min(0.15, excess)  excess: share beyond the acquitted and 2 %, times the blame on load;
+                                                           w: sqrt(limit / 2.9), from 0.6 to 1.6
 
 Without evidence eta is believed to be high while latency is at its floor and about neutral while it is above (``_prior``).
 Nothing grows that is not used up, and failures that do not answer to the load cost nothing (blame.py). The design and the figures
@@ -238,7 +239,7 @@ class AdaptiveLimit:
         self._setback.is_on = False
         self._is_gated = True
         self._gated_at = now
-        cut_lately = now - self._ceiling.cut_at < 10.0
+        cut_lately = now - self._ceiling.lowered_at < 10.0
         self._gated_limit = max(before, self._ceiling.before_cuts if cut_lately else 0.0)
         self._spoil_half()
         if self._first is not None:
@@ -247,8 +248,12 @@ class AdaptiveLimit:
     def on_gate_opened(self, now: float) -> None:
         """An attempt went well again."""
         self._is_gated = False
-        if not self._refusals.rate or now - self._gated_at > BLIP_S:
+        if not self._refusals.rate:
+            self._say(now, self._pace.on_open(now))
+        elif now - self._gated_at > BLIP_S:
             self._refusals.rate = 0.0
+            self._pace.follow(now, 0.0)
+            self._gated_limit = min(self._gated_limit, self._limit_before_rate)
             self._say(now, self._pace.on_open(now))
         self._move(RESTART * self._gated_limit)
         self._ceiling.restart(now, 0.97 * self._gated_limit)
@@ -394,7 +399,8 @@ class AdaptiveLimit:
             cost = self._penalty()
             if cost > 0.0:
                 self._apply(now, -UNPAIRED * cost)
-        self._follow_refusals(now)
+        if not self._is_gated:
+            self._follow_refusals(now)
         self._follow_demand()
         self._choose_pairs(now)
 
@@ -403,7 +409,9 @@ class AdaptiveLimit:
         refusals, traffic = self._refusals, self._traffic
         had_rate = refusals.rate > 0.0
         if had_rate:
-            self._say(now, refusals.turn(now, self.base_rate, self._blame.odds < NO_LOAD))
+            self._say(
+                now, refusals.turn(now, self.base_rate, self._blame.odds < NO_LOAD, self._pace.has_held())
+            )
         elif self._is_refused(now):
             seen_s = min(float(SECONDS), max(1.0, now - self._began_at))
             self._say(now, refusals.begin(traffic.ok_per_s(now) * SECONDS / seen_s))

@@ -38,6 +38,9 @@ class Ceiling:
     def __init__(self, now: float) -> None:
         self.top = math.inf
         self.cut_at = -math.inf
+        """The latest alarm."""
+        self.lowered_at = -math.inf
+        """The latest alarm that cut the limit, rather than a rate."""
         self.before_cuts = 0.0
         """The limit before the first of the latest cuts."""
         self._knee_s = _FIRST_KNEE_S
@@ -56,13 +59,14 @@ class Ceiling:
 
     def cut(self, now: float, limit: float, share_failed: float, lowest: float, latency_s: float) -> float:
         """Remember a cut from ``limit``; return how low it may go."""
-        if now - self.cut_at > 10.0:
+        if now - self.lowered_at > 10.0:
             same = self.top * 0.75 < limit < self.top * 1.25
             self._knee_s = min(_LONGEST_KNEE_S, 1.5 * self._knee_s) if same else _FIRST_KNEE_S
             self.before_cuts = limit
             self.top = limit * (1.0 - min(_LEVELLED, _LEVEL * max(0.0, 1.0 - _LEVEL_AT / math.sqrt(limit))))
-        elif limit < 0.98 * self.top and now - self.cut_at > 4.0:
+        elif limit < 0.98 * self.top and now - self.lowered_at > 4.0:
             self.top = 0.95 * limit
+        self.lowered_at = now
         self.note_alarm(now, latency_s)
         return lowest if share_failed > 0.3 else 0.4 * self.before_cuts
 
@@ -75,7 +79,7 @@ class Ceiling:
     def restart(self, now: float, top: float) -> None:
         """Come back from an outage to what was carried before it."""
         self.top = self.before_cuts = top
-        self.cut_at = self._hold_until = now
+        self.cut_at = self.lowered_at = self._hold_until = now
         self._sum = 0.0
 
     def recovery(self, now: float, limit: float) -> float:

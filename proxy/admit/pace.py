@@ -48,6 +48,7 @@ class Pace:
     def __init__(self) -> None:
         self.rate = 0.0
         self._is_told = False
+        self._has_held = False
         self._start_rate = 0.0
         self._since = 0.0
         self._scale_s = 20.0
@@ -73,7 +74,13 @@ class Pace:
         """Return how long until the next attempt may start."""
         if not self.rate or now >= self._next_at or (self._spare and now < self._spare_until):
             return 0.0
+        self._has_held = True
         return self._next_at - now
+
+    def has_held(self) -> bool:
+        """Return whether anybody had to wait for the rate since this was last asked."""
+        held, self._has_held = self._has_held, False
+        return held
 
     def follow(self, now: float, rate: float) -> None:
         """Go by a rate that somebody else found; 0.0 ends it."""

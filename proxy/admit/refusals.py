@@ -110,8 +110,11 @@ class Refusals:
         self._pairs = self._streak = 0
         return f"pace {rate:.2f}/s: what is beyond is refused at once"
 
-    def turn(self, now: float, base: float, is_disproved: bool) -> str:
-        """Follow what was refused since the last turn beyond the ``base`` share; return what there is to say."""
+    def turn(self, now: float, base: float, is_disproved: bool, is_used_up: bool = True) -> str:
+        """Follow what was refused since the last turn beyond the ``base`` share; return what there is to say.
+
+        A rate that is not used up does not grow.
+        """
         seen = self._ok + self._refused
         if seen < _LEAST_SEEN:
             return ""
@@ -128,8 +131,8 @@ class Refusals:
         if refused > _BORNE:
             self._streak = 0
             down = _YIELD * refused * min(2.0, max(0.5, rate / _EVEN_PER_S))
-            self.rate = max(_LEAST * self._mean_rate, rate * (1.0 - min(_MOST_AT_ONCE, down)))
-        else:
+            self.rate = min(rate, max(_LEAST * self._mean_rate, rate * (1.0 - min(_MOST_AT_ONCE, down))))
+        elif is_used_up:
             self._streak = min(_MOST_DOUBLINGS, self._streak + 1)
             up = _GROW * min(2.0, max(0.1, _EVEN_PER_S / rate)) * 2.0 ** (self._streak - 1)
             self.rate = rate * (1.0 + min(_MOST_GROWTH, up))
@@ -138,7 +141,7 @@ class Refusals:
     def cut(self, ok_per_s: float) -> None:
         """Far too much is refused, all of a sudden: go back to what went well."""
         self._streak = 0
-        self.rate = max(ok_per_s, _AT_ALARM * self.rate)
+        self.rate = min(self.rate, max(ok_per_s, _AT_ALARM * self.rate))
 
     def _is_queue(self) -> bool:
         """Whether refusals come amid answers, or answers near one are slower: then it is room that is used up, not a rate."""

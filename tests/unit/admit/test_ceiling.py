@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.admit.adaptive import LOWEST
 from proxy.admit.ceiling import CUT, Ceiling
 
 
@@ -220,3 +221,11 @@ def test_whatever_happens_cap_and_way_back_are_numbers_that_fit_together(
             it.is_alarming(now, what == "pass", 0.1, False)
         assert limit <= it.recovery(now, limit) <= max(limit, it.top)
         assert it.cap(now) > 0.0
+
+
+def test_a_cut_after_an_alarm_at_a_rate_goes_by_the_limit_of_now() -> None:
+    """It was cut at 60 long ago; three seconds ago there was an alarm at a rate, which has ended; now it is at 10."""
+    it = Ceiling(0.0)
+    it.cut(100.0, 60.0, 0.1, LOWEST, 0.1)
+    it.note_alarm(5000.0, 0.1)
+    assert it.cut(5003.0, 10.0, 0.25, LOWEST, 0.1) < 10.0
