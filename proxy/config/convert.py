@@ -54,7 +54,7 @@ def _value(hint: Any, value: Any, problems: list[str], path: str) -> Any:
         of = get_args(hint)[0]
         return tuple(_value(of, item, problems, f"{path}[{number}]") for number, item in enumerate(value))
     try:
-        unit = _unit_of(hint)
+        unit = unit_of(hint)
         given = PARSERS[unit](value) if unit is not None else value
         return msgspec.convert(given, hint)
     except (ValueError, msgspec.ValidationError) as error:
@@ -86,7 +86,8 @@ def _section_of(hint: Any) -> type[Section] | None:
     return next((arm for arm in get_args(hint) if isinstance(arm, type) and issubclass(arm, Section)), None)
 
 
-def _unit_of(hint: Any) -> str | None:
+def unit_of(hint: Any) -> str | None:
+    """Return the unit that a type's values are written in, if they are."""
     for meta in getattr(hint, "__metadata__", ()):
         if isinstance(meta, msgspec.Meta) and meta.extra:
             unit: str | None = meta.extra.get("unit")

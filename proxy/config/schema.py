@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -15,22 +16,26 @@ from proxy.config.units import SCHEMAS
 def json_schema() -> dict[str, Any]:
     """Return the schema (draft 2020-12). Durations and sizes are described as people write them."""
     schema = msgspec.json.schema(settings.Settings)
-    described = field_docs()
-    for name, definition in schema["$defs"].items():
-        for key, prop in definition.get("properties", {}).items():
-            text = described.get(name, {}).get(key)
-            if text:
-                prop["description"] = text
-    result: dict[str, Any] = _as_written(schema)
+    describe(schema["$defs"], field_docs(settings))
+    result: dict[str, Any] = as_written(schema)
     result["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     result["title"] = "Sidegate configuration"
     return result
 
 
-def field_docs() -> dict[str, dict[str, str]]:
-    """Return the docstring under each field, by class and field."""
+def describe(definitions: dict[str, Any], docs: dict[str, dict[str, str]]) -> None:
+    """Put the docstrings of ``docs`` into the definitions of a schema."""
+    for name, definition in definitions.items():
+        for key, prop in definition.get("properties", {}).items():
+            text = docs.get(name, {}).get(key)
+            if text:
+                prop["description"] = text
+
+
+def field_docs(module: ModuleType) -> dict[str, dict[str, str]]:
+    """Return the docstring under each field of a module's classes, by class and field."""
     docs: dict[str, dict[str, str]] = {}
-    for node in ast.parse(inspect.getsource(settings)).body:
+    for node in ast.parse(inspect.getsource(module)).body:
         if not isinstance(node, ast.ClassDef):
             continue
         fields = docs.setdefault(node.name, {})
@@ -46,14 +51,14 @@ def field_docs() -> dict[str, dict[str, str]]:
     return docs
 
 
-def _as_written(node: Any) -> Any:
-    """Replace what a duration or size is in the program by what it is in the file."""
+def as_written(node: Any) -> Any:
+    """Return a schema in which durations and sizes are as people write them, not as the program holds them."""
     if isinstance(node, list):
-        return [_as_written(item) for item in node]
+        return [as_written(item) for item in node]
     if not isinstance(node, dict):
         return node
     unit = node.get("x-unit")
     if unit in SCHEMAS:
         kept = {key: node[key] for key in ("default", "description") if key in node}
         return {**SCHEMAS[unit], **kept}
-    return {key: _as_written(value) for key, value in node.items()}
+    return {key: as_written(value) for key, value in node.items()}

@@ -321,7 +321,9 @@ class Log(Section, frozen=True):
     """What is written to standard error."""
 
     format: Literal["json", "text"] = "json"
+    """json is a line of JSON per event, text is for people."""
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is written."""
     access: Literal["errors", "all", "off"] = "errors"
     """A line per failed call, per call, or none."""
 
@@ -349,6 +351,7 @@ class Settings(Section, frozen=True):
     downstream: Downstream = Downstream()
     drain: Drain = Drain()
     routes: tuple[Route, ...] = ()
+    """Settings of their own for some calls; the first that matches wins."""
     fleet: Fleet = Fleet()
     log: Log = Log()
 

@@ -44,6 +44,14 @@ def format_duration(seconds: float) -> str:
     return f"{seconds:g}s"
 
 
+def format_size(count: int) -> str:
+    """Return ``count`` bytes as this program reads it back."""
+    for unit in ("GiB", "MiB", "KiB"):
+        if count and count % _BYTES[unit] == 0:
+            return f"{count // _BYTES[unit]}{unit}"
+    return str(count)
+
+
 PARSERS = {DURATION: parse_duration, SIZE: parse_size}
 """What turns the text of a setting into its value, by unit."""
 

@@ -7,7 +7,7 @@ from typing import Any
 from proxy.config.settings import Settings, split_address
 from proxy.config.units import format_duration
 from proxy.inject.eligible import CONTAINER
-from proxy.inject.options import Limits, Options, Requests
+from proxy.inject.options import Capped, Options, Requested
 from proxy.inject.overrides import CONFIG, variable_of
 
 VOLUME = "sidegate-config"
@@ -80,7 +80,7 @@ def container(
 def resources(options: Options) -> dict[str, dict[str, str]]:
     """Return requests and limits, what is not said left out."""
 
-    def amounts(of: Requests | Limits) -> dict[str, str]:
+    def amounts(of: Requested | Capped) -> dict[str, str]:
         return {key: text for key, text in (("cpu", of.cpu), ("memory", of.memory)) if text is not None}
 
     given = {"requests": amounts(options.resources.requests), "limits": amounts(options.resources.limits)}

@@ -28,6 +28,8 @@ EnvName = Annotated[
     str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="the name of an environment variable")
 ]
 Port = Annotated[int, Meta(ge=1, le=65535)]
+CHART_KEYS = frozenset({"global", "injector", "namespaces"})
+"""Values that only the chart knows; a file of values may hold them."""
 NATIVE_FROM_MINOR = 29
 """Kubernetes 1.29 is the first to run native sidecars unasked."""
 Version = Annotated[
@@ -54,7 +56,7 @@ class Image(Section, frozen=True):
         return f"{self.repository}:{self.tag or version}"
 
 
-class Requests(Section, frozen=True):
+class Requested(Section, frozen=True):
     """What the scheduler sets aside."""
 
     cpu: Quantity | None = "50m"
@@ -63,7 +65,7 @@ class Requests(Section, frozen=True):
     """Memory; null says nothing."""
 
 
-class Limits(Section, frozen=True):
+class Capped(Section, frozen=True):
     """Where the node stops the sidecar."""
 
     cpu: Quantity | None = None
@@ -75,8 +77,8 @@ class Limits(Section, frozen=True):
 class Resources(Section, frozen=True):
     """What the sidecar asks of the node."""
 
-    requests: Requests = Requests()
-    limits: Limits = Limits()
+    requests: Requested = Requested()
+    limits: Capped = Capped()
 
 
 class Redirect(Section, frozen=True):
@@ -225,5 +227,5 @@ def read_plan(path: str | None, flags: Mapping[str, str | None]) -> tuple[Plan, 
     if "upstream" in above:
         below = tree.get("upstream")
         tree["upstream"] = {**(below if isinstance(below, dict) else {}), "url": above.pop("upstream")}
-    plan = Plan({**tree, **above})
+    plan = Plan({**{key: value for key, value in tree.items() if key not in CHART_KEYS}, **above})
     return plan, [*problems, *plan.problems]

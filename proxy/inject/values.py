@@ -1,0 +1,175 @@
+"""The chart's values: the types of the sidecar's configuration, of injection, and of what only the chart knows.
+
+values.yaml, values.schema.json and the table in the chart's README are made from these types by ``python -m tests.chart``; CI
+compares them.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from proxy.config import settings
+from proxy.config.convert import key_types, unit_of
+from proxy.config.schema import as_written, describe, field_docs
+from proxy.config.settings import Section, Settings, Upstream
+from proxy.config.units import DURATION, format_duration, format_size
+from proxy.inject import options
+from proxy.inject.options import Options
+
+NOT_VALUES = frozenset({"kubeVersion", "configMap", "configMapNamespaces"})
+"""Options that the chart fills in itself."""
+
+_NO_UPSTREAM = Upstream(url="http://nobody.invalid")
+"""Stands for the one value that has no default."""
+
+
+class WebhookTls(Section, frozen=True):
+    """The webhook's certificate."""
+
+    mode: Literal["chart", "certManager", "existing"] = "chart"
+    """chart makes an authority and a certificate and keeps them, certManager asks cert-manager, existing is named below."""
+    secretName: str = ""
+    """Secret of type kubernetes.io/tls; empty is a name of the chart's own. Required for mode existing."""
+    caBundle: str = ""
+    """PEM of the authority, for mode existing."""
+    days: Annotated[int, Meta(ge=1, le=3650)] = 365
+    """How long a certificate of the chart's own is good for."""
+    renewDays: Annotated[int, Meta(ge=0, le=3650)] = 90
+    """An upgrade makes a new one when the old one has fewer days left."""
+
+
+class Injector(Section, frozen=True):
+    """The admission webhook."""
+
+    enabled: bool = True
+    """Whether the webhook is installed; without it use `sidegate inject` or the chart's template sidegate.container."""
+    replicas: Annotated[int, Meta(ge=1, le=100)] = 2
+    """Pods of the webhook; with two or more there is a PodDisruptionBudget."""
+    failurePolicy: Literal["Ignore", "Fail"] = "Ignore"
+    """What becomes of a pod when the webhook does not answer: Ignore lets it in without a sidecar, Fail refuses it."""
+    timeoutSeconds: Annotated[int, Meta(ge=1, le=30)] = 10
+    """How long the API server waits for the webhook."""
+    tls: WebhookTls = WebhookTls()
+
+
+class Chart(Section, frozen=True):
+    """What only the chart knows."""
+
+    namespaces: tuple[str, ...] = ()
+    """Namespaces that get the configuration as a ConfigMap, which running pods follow; pods elsewhere keep what they got."""
+    injector: Injector = Injector()
+
+
+def values_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 7, which every Helm reads) of the values."""
+    _, definitions = msgspec.json.schema_components(
+        [Settings, Options, Chart], ref_template="#/definitions/{name}"
+    )
+    for module in (settings, options):
+        describe(definitions, field_docs(module))
+    describe(definitions, _own_docs())
+    definitions = as_written(definitions)
+    retry = definitions["Retry"]["properties"]
+    retry["true"] = {**retry["on"], "description": "on, as Helm reads it where it is not quoted"}
+    retry["true"].pop("default", None)
+    whole = {**_properties(definitions, "Settings"), **_properties(definitions, "Options")}
+    for key in NOT_VALUES:
+        del whole[key]
+    partial = {f"Partial{name}": _partial(definition) for name, definition in definitions.items()}
+    service = {"type": "object", "properties": _partial(whole), "additionalProperties": False}
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "Values of the chart sidegate",
+        "type": "object",
+        "properties": {
+            **whole,
+            **_properties(definitions, "Chart"),
+            "services": {
+                "type": "object",
+                "description": SERVICES,
+                "additionalProperties": service,
+                "default": {},
+            },
+            "global": {"type": "object", "description": "Helm's own; nothing here reads it"},
+        },
+        "additionalProperties": False,
+        "definitions": {**definitions, **partial},
+    }
+
+
+SERVICES = (
+    "What differs, by service: the same keys as above, merged over them. A pod's service is its annotation "
+    "sidegate.dev/service or its label app.kubernetes.io/name, app or k8s-app"
+)
+
+
+def values_yaml() -> str:
+    """Return values.yaml: every value with its default and, in the line above, what it means."""
+    docs = {**field_docs(settings), **field_docs(options), **_own_docs()}
+    lines = [
+        "# Values of the chart sidegate. Made from the product's types by `python -m tests.chart`; do not edit.",
+        "",
+    ]
+    for section in (Settings(upstream=_NO_UPSTREAM), Options(), Chart()):
+        for key in key_types(type(section)):
+            if key not in NOT_VALUES:
+                lines += [*_lines(section, key, docs, 0), ""]
+    lines += [f"# -- {SERVICES}", "services: {}"]
+    return "\n".join(lines) + "\n"
+
+
+def _lines(section: Section, key: str, docs: dict[str, dict[str, str]], depth: int) -> Iterator[str]:
+    hint, value = key_types(type(section))[key], getattr(section, key)
+    pad = "  " * depth
+    text = docs.get(type(section).__name__, {}).get(key) or (
+        value.__doc__ if isinstance(value, Section) else ""
+    )
+    yield f"{pad}# -- {' '.join((text or '').split())}"
+    if isinstance(value, Section):
+        yield f"{pad}{key}:"
+        for name in key_types(type(value)):
+            yield from _lines(value, name, docs, depth + 1)
+    elif section is _NO_UPSTREAM and key == "url":
+        yield f'{pad}url: ""'
+    else:
+        yield f"{pad}{_quoted(key)}: {_written(value, hint)}"
+
+
+def _quoted(key: str) -> str:
+    """Return a key as Helm reads it: in YAML 1.1, which it goes by, on is true."""
+    return f'"{key}"' if key in ("on", "off", "yes", "no") else key
+
+
+def _written(value: Any, hint: Any) -> str:
+    """Return a default as people write it, on one line of YAML."""
+    unit = unit_of(hint)
+    if unit is not None and value is not None:
+        return format_duration(value) if unit == DURATION else format_size(value)
+    return msgspec.json.encode(value).decode().replace('","', '", "').replace(",", ", ").replace(",  ", ", ")
+
+
+def _properties(definitions: dict[str, Any], name: str) -> dict[str, Any]:
+    found: dict[str, Any] = copy.deepcopy(definitions[name]["properties"])
+    return found
+
+
+def _partial(node: Any) -> Any:
+    """Return a schema in which nothing is required and nothing has a default."""
+    if isinstance(node, list):
+        return [_partial(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    made = {key: _partial(value) for key, value in node.items() if key not in ("required", "default")}
+    if isinstance(made.get("$ref"), str):
+        made["$ref"] = made["$ref"].replace("#/definitions/", "#/definitions/Partial")
+    return made
+
+
+def _own_docs() -> dict[str, dict[str, str]]:
+    return field_docs(sys.modules[__name__])
