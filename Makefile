@@ -38,7 +38,7 @@ COMPILED    := $(VENV)/compiled
 AS_COMPILED  = TESTS_COMPILED=1 PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-compiled compiled lint lint-format lint-style lint-types lint-imports lint-locks format bench goodput soak pull lock image image-check clean
+.PHONY: help demo test test-compiled test-kube chart compiled lint lint-format lint-style lint-types lint-imports lint-locks format bench goodput soak pull lock image image-check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,7 +47,10 @@ demo: $(VENV)/.runtime  ## the fragile upstream and eight pods, direct against t
 	@$(BIN)/sidegate lab $(LAB)
 
 test: $(VENV)/.dev parts-test  ## every test but the soak and the bench
-	@$(BIN)/python -m pytest -m "not soak" $(PYTEST)
+	@$(BIN)/python -m pytest -m "not soak and not kube" $(PYTEST)
+
+test-kube: $(VENV)/.dev $(VENV)/kube/helm  ## the chart under real Helm
+	@$(BIN)/python -m pytest -m kube tests/chart $(PYTEST)
 
 lint: lint-format lint-style lint-types lint-imports lint-locks  ## format, style, types, who may import whom, and whether the locks fit
 lint-format: $(VENV)/.dev
@@ -67,7 +70,7 @@ format: $(VENV)/.dev  ## put the code into shape
 	@$(BIN)/ruff check --fix proxy tests
 
 test-compiled: $(VENV)/.dev $(COMPILED)/.done parts-test  ## the same tests on the path of a call as mypyc compiles it
-	@$(AS_COMPILED) $(BIN)/python -m pytest --import-mode=append -m "not soak" $(PYTEST)
+	@$(AS_COMPILED) $(BIN)/python -m pytest --import-mode=append -m "not soak and not kube" $(PYTEST)
 
 compiled: $(COMPILED)/.done  ## the sidecar as the image has it, in .venv/compiled
 
@@ -100,6 +103,9 @@ image:  ## build the container image; BUILD="--build-arg BASE=…" for another b
 
 image-check: image  ## the image serves as a plain user on a read-only root, and leaves with code 0 on SIGTERM
 	@tests/e2e/image_check.sh "$(ENGINE)" $(IMAGE)
+
+chart: $(VENV)/.dev  ## write what is made from the product's types into charts/sidegate
+	@$(BIN)/python -m tests.chart
 
 clean:  ## take .venv and its caches away
 	@rm -rf $(VENV)
@@ -149,6 +155,11 @@ $(COMPILED)/.done: $(VENV)/.compile $(shell find proxy -name '*.py') pyproject.t
 	@cp -r proxy pyproject.toml README.md LICENSE $(VENV)/src/  # mypyc leaves its work beside the sources
 	@HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(PIP) wheel -qq --no-deps --no-build-isolation -w $(VENV)/wheel ./$(VENV)/src </dev/null
 	@$(BIN)/python -m zipfile -e $(VENV)/wheel/*.whl $(COMPILED)
+	@touch $@
+
+$(VENV)/kube/helm: $(VENV)/pyvenv.cfg $(LOCKS)/kube.txt
+	@echo "downloading helm and kubectl into $(VENV)/kube"
+	@$(BIN)/python tests/chart/get_helm.py $(VENV)/kube
 	@touch $@
 
 $(VENV)/.lock: $(VENV)/pyvenv.cfg

@@ -69,6 +69,20 @@ def require(command: str) -> str:
     return path
 
 
+def where_in_kube(command: str) -> str:
+    """helm or kubectl as `make test-kube` brought them, or the machine's own; else a skipped test, in CI a failed one."""
+    import pytest
+
+    brought = Path(sys.prefix) / "kube" / command
+    path = str(brought) if brought.exists() else shutil.which(command)
+    if path is None:
+        note = f"{command} is missing: make test-kube brings it"
+        if os.environ.get("CI") == "true":
+            pytest.fail(note, pytrace=False)
+        pytest.skip(note)
+    return path
+
+
 @contextlib.contextmanager
 def services_stay_down() -> Iterator[None]:
     """While packages are installed none of their daemons starts; a policy already there is left alone."""
