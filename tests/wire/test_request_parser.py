@@ -38,9 +38,9 @@ def bytewise(data: bytes) -> list[bytes]:
 
 
 def forwarded(message: Message) -> list[tuple[bytes, bytes]]:
-    """The headers of a message that a proxy forwards, by RFC 9110 §7.6.1 alone."""
+    """The headers of a message that a proxy forwards, by RFC 9110 §7.6.1; those that are for the sidecar itself end here."""
     ends_here = HOP_BY_HOP | {b"host", b"http2-settings"}
-    return [(n, v) for n, v in message.headers if n not in ends_here]
+    return [(n, v) for n, v in message.headers if n not in ends_here and not n.startswith(b"sidegate-")]
 
 
 def parsed(lines: bytes) -> list[tuple[bytes, bytes]]:
