@@ -248,12 +248,11 @@ class AdaptiveLimit:
     def on_gate_opened(self, now: float) -> None:
         """An attempt went well again."""
         self._is_gated = False
-        if not self._refusals.rate:
-            self._say(now, self._pace.on_open(now))
-        elif now - self._gated_at > BLIP_S:
+        if self._refusals.rate and now - self._gated_at > BLIP_S:
             self._refusals.rate = 0.0
             self._pace.follow(now, 0.0)
             self._gated_limit = min(self._gated_limit, self._limit_before_rate)
+        if not self._refusals.rate:
             self._say(now, self._pace.on_open(now))
         self._move(RESTART * self._gated_limit)
         self._ceiling.restart(now, 0.97 * self._gated_limit)
@@ -424,7 +423,7 @@ class AdaptiveLimit:
 
     def _is_refused(self, now: float) -> bool:
         traffic = self._traffic
-        if self._pace.rate or self._ramp is not None or self._is_gated:
+        if self._pace.rate or self._ramp is not None:
             return False
         if traffic.contention() > UNHINDERED or traffic.ok_per_s(now) < ACQUIT_RATE:
             return False

@@ -125,13 +125,33 @@ class Half:
         return float(n)
 
 
+class Sums:
+    """A, B and the sum of B's squared parts over pairs, older ones fading."""
+
+    def __init__(self) -> None:
+        self.a = 0.0
+        self.b = 0.0
+        self.v = 0.0
+
+    def add(self, d: float, weight: float, fading: float) -> None:
+        """Add a pair whose goodput moved by ``d`` where it would have moved by ``weight`` at an elasticity of 1."""
+        self.a = fading * self.a + d
+        self.b = fading * self.b + weight
+        self.v = fading * fading * self.v + weight * weight
+
+    def fade(self, factor: float) -> None:
+        """Trust what was added so far less."""
+        self.a *= factor
+        self.b *= factor
+        self.v *= factor * factor
+
+
 class Elasticity:
     """The evidence of the pairs, and what it says."""
 
     def __init__(self) -> None:
-        self._a = 0.0
-        self._b = 0.0
-        self._v = 0.0
+        self._sums = Sums()
+        self._lasting = Sums()
         self._spread = 0.5
         self.pairs = 0
         self.fading = 0.75
@@ -142,9 +162,6 @@ class Elasticity:
         self.lasting = 0.5
         """The same from about 20 pairs, which is a few while the limit moves."""
         self.lasting_error = 1.0
-        self._lasting_a = 0.0
-        self._lasting_b = 0.0
-        self._lasting_v = 0.0
 
     def take(self, high: Half, low: Half, base_rate: float) -> bool:
         """Add a pair; False when it cannot be used: unbalanced, empty, far from the limit when low, or disturbed."""
@@ -171,26 +188,23 @@ class Elasticity:
             # Counts of n spread by about sqrt(n) / 2 at the least where calls take turns at a limit.
             self._spread = max(0.1, 0.5 / (mean_s * r * r))
         self.pairs += 1
-        fading = self.fading
-        self._a = fading * self._a + d
-        self._b = fading * self._b + mean_s * r
-        self._v = fading * fading * self._v + (mean_s * r) * (mean_s * r)
-        self._lasting_a = _LASTING * self._lasting_a + d
-        self._lasting_b = _LASTING * self._lasting_b + mean_s * r
-        self._lasting_v = _LASTING * _LASTING * self._lasting_v + (mean_s * r) * (mean_s * r)
-        self.lasting = self._lasting_a / self._lasting_b
-        self.lasting_error = math.sqrt(self._spread * self._lasting_v) / self._lasting_b
+        lasting = self._lasting
+        self._sums.add(d, mean_s * r, self.fading)
+        lasting.add(d, mean_s * r, _LASTING)
+        self.lasting = lasting.a / lasting.b
+        self.lasting_error = math.sqrt(self._spread * lasting.v) / lasting.b
         return True
 
     def estimate(self, prior: float) -> None:
         """Set ``value`` and ``error`` from the evidence and what is believed without it."""
-        if self._b <= 0.0:
+        sums = self._sums
+        if sums.b <= 0.0:
             self.value = prior
             self.error = math.sqrt(_PRIOR_VARIANCE)
             return
-        variance = self._spread * self._v / (self._b * self._b)
+        variance = self._spread * sums.v / (sums.b * sums.b)
         weight = variance / (variance + _PRIOR_VARIANCE)
-        self.value = (1.0 - weight) * self._a / self._b + weight * prior
+        self.value = (1.0 - weight) * sums.a / sums.b + weight * prior
         self.error = math.sqrt(_PRIOR_VARIANCE * variance / (variance + _PRIOR_VARIANCE))
 
     def remember(self, *, long: bool) -> None:
@@ -200,12 +214,8 @@ class Elasticity:
 
     def fade(self, factor: float) -> None:
         """Trust what was seen so far less: the limit has moved."""
-        self._a *= factor
-        self._b *= factor
-        self._v *= factor * factor
-        self._lasting_a *= factor
-        self._lasting_b *= factor
-        self._lasting_v *= factor * factor
+        self._sums.fade(factor)
+        self._lasting.fade(factor)
 
     def note_move(self, ratio: float) -> None:
         """Fade by how far the limit moved: evidence was gathered at another one."""

@@ -34,7 +34,6 @@ _SLOW: Final = 0.38
 _SUDDEN: Final = 0.5
 _EXPECTED: Final = 10.0
 _SPANNED_S: Final = 0.8
-_USED: Final = 0.75
 _TARGET: Final = 1.1
 _LEAST_FACTOR: Final = 0.5
 _FAILING: Final = 0.15
@@ -91,7 +90,7 @@ class Setback:
     def note(self, half: Half) -> bool:
         """Take in a half that was held by the limit; whether latency has shifted from what was usual, no question being due."""
         self._is_slow = False
-        if not half.is_clean or not (half.was_binding or half.load > _USED * half.limit):
+        if not half.is_clean or not half.was_used:
             return False
         if half.spanned_s > _SPANNED_S:
             self._note_rate(half)

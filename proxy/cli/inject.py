@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     """Return 0 when all went well, 1 when a pod cannot be injected (nothing is written then), 2 on bad configuration."""
     from proxy import __version__
     from proxy.inject.manifests import inject_all
-    from proxy.inject.options import Plan, read_plan
+    from proxy.inject.options import read_plan
 
     plan, problems = read_plan(args.config, {"upstream": args.upstream, "kubeVersion": args.kube_version})
     texts = []
@@ -59,7 +59,6 @@ def run(args: argparse.Namespace) -> int:
         for problem in problems:
             print(f"sidegate: {problem}", file=sys.stderr)
         return 2
-    assert isinstance(plan, Plan)
     reports = [inject_all(text, plan, version=__version__, is_asked=not args.labelled_only) for text in texts]
     for report in reports:
         for name, why in report.skipped:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 
+from proxy.cli.inject import add_plan_options
+
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
-    from proxy.cli.inject import add_plan_options
-
     parser = subparsers.add_parser(
         "injector", help="the admission webhook", description="Serve the admission webhook."
     )

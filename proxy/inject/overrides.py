@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from proxy.config.load import read_yaml
+from proxy.config.load import ENVIRONMENT_PREFIX, read_yaml
 
 PREFIX = "sidegate.dev/"
 INJECT = PREFIX + "inject"
@@ -50,4 +50,4 @@ def tree_of(texts: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
 
 def variable_of(path: str) -> str:
     """Return the environment variable that overrides a path of the sidecar's file."""
-    return "SIDEGATE_" + path.upper().replace(".", "__")
+    return ENVIRONMENT_PREFIX + path.upper().replace(".", "__")

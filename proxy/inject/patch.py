@@ -1,8 +1,8 @@
 """What turns one JSON value into another, as a JSON Patch (RFC 6902) of add, remove and replace alone.
 
 jsonpatch applies patches well; the ones it makes move values about and do not always give what was meant (found by
-tests/inject: containers with equal variables, one put in front). A list is compared from both ends, for what comes into a pod
-comes in front or behind.
+tests/inject: containers with equal variables, one put in front). A list that grew is compared where most of it still stands,
+for what comes into a pod comes in front or behind.
 """
 
 from __future__ import annotations
