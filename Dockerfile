@@ -1,5 +1,6 @@
 # The sidecar's image: Python, the locked runtime list and the package; no compiler, no pip of ours, no shell script.
 # Any image with Python 3.11 and venv can be the base: --build-arg BASE=...
+# --target redirect is the same with iptables: the init container of capture.mode redirect.
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
@@ -22,7 +23,7 @@ COPY proxy proxy
 RUN HATCH_BUILD_HOOK_ENABLE_MYPYC=$COMPILE /build/bin/pip wheel --quiet --no-deps --no-build-isolation -w /wheel . \
  && /build/bin/pip --python /opt/sidegate/bin/python install --quiet --no-deps --compile /wheel/*.whl
 
-FROM ${BASE}
+FROM ${BASE} AS sidecar
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="sidegate" \
@@ -44,3 +45,17 @@ EXPOSE 8880 8881
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["sidegate"]
 CMD ["run"]
+
+FROM sidecar AS redirect
+LABEL org.opencontainers.image.title="sidegate-redirect" \
+      org.opencontainers.image.description="Rewrites a pod's calls to one upstream so that they come to the sidecar in it"
+USER 0:0
+RUN command -v iptables-restore >/dev/null \
+ || { apt-get -qq update && apt-get -qq install -y --no-install-recommends iptables >/dev/null \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/*; }
+# Rules are root's to write; the pod adds NET_ADMIN and NET_RAW and drops everything else.
+ENTRYPOINT ["python", "-m", "proxy.inject.redirect"]
+CMD []
+
+# The last one is what a build without a target gives.
+FROM sidecar

@@ -23,7 +23,7 @@ BUILD  ?=
 LOCK   ?=
 
 # Tests whose types are checked as well: those that are programs in their own right.
-TYPED_TESTS := -m tests.parts -m tests.locks -p tests.bench -p tests.e2e -p tests.soak
+TYPED_TESTS := -m tests.parts -m tests.locks -p tests.bench -p tests.cluster -p tests.e2e -p tests.soak
 
 # There is no .gitignore at the top: every cache lives inside .venv.
 CACHE := $(CURDIR)/$(VENV)/cache
@@ -38,7 +38,7 @@ COMPILED    := $(VENV)/compiled
 AS_COMPILED  = TESTS_COMPILED=1 PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-compiled test-kube chart compiled lint lint-format lint-style lint-types lint-imports lint-locks format bench goodput soak pull lock image image-check clean
+.PHONY: help demo test test-compiled test-kube test-cluster chart compiled lint lint-format lint-style lint-types lint-imports lint-locks format bench goodput soak pull lock image image-check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,10 +47,13 @@ demo: $(VENV)/.runtime  ## the fragile upstream and eight pods, direct against t
 	@$(BIN)/sidegate lab $(LAB)
 
 test: $(VENV)/.dev parts-test  ## every test but the soak and the bench
-	@$(BIN)/python -m pytest -m "not soak and not kube" $(PYTEST)
+	@$(BIN)/python -m pytest -m "not soak and not kube and not cluster" $(PYTEST)
 
-test-kube: $(VENV)/.dev $(VENV)/kube/helm  ## the chart under real Helm
+test-kube: $(VENV)/.dev $(VENV)/kube/helm parts-kube  ## the chart under real Helm
 	@$(BIN)/python -m pytest -m kube tests/chart $(PYTEST)
+
+test-cluster: $(VENV)/.dev parts-cluster  ## real pods and a real one-node Kubernetes; root only, minutes
+	@$(BIN)/python -m pytest -m cluster tests/cluster $(PYTEST)
 
 lint: lint-format lint-style lint-types lint-imports lint-locks  ## format, style, types, who may import whom, and whether the locks fit
 lint-format: $(VENV)/.dev
@@ -70,7 +73,7 @@ format: $(VENV)/.dev  ## put the code into shape
 	@$(BIN)/ruff check --fix proxy tests
 
 test-compiled: $(VENV)/.dev $(COMPILED)/.done parts-test  ## the same tests on the path of a call as mypyc compiles it
-	@$(AS_COMPILED) $(BIN)/python -m pytest --import-mode=append -m "not soak and not kube" $(PYTEST)
+	@$(AS_COMPILED) $(BIN)/python -m pytest --import-mode=append -m "not soak and not kube and not cluster" $(PYTEST)
 
 compiled: $(COMPILED)/.done  ## the sidecar as the image has it, in .venv/compiled
 
@@ -168,6 +171,6 @@ $(VENV)/.lock: $(VENV)/pyvenv.cfg
 	@touch $@
 
 # Programs that pip cannot bring: from Debian for root, named for anyone else, an error where CI=true.
-.PHONY: parts-test parts-bench parts-compile
-parts-test parts-bench parts-compile: parts-%: $(VENV)/pyvenv.cfg
+.PHONY: parts-test parts-bench parts-compile parts-kube parts-cluster
+parts-test parts-bench parts-compile parts-kube parts-cluster: parts-%: $(VENV)/pyvenv.cfg
 	@$(BIN)/python tests/parts.py install $*

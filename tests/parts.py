@@ -43,8 +43,14 @@ PARTS = {
         Part("gcc", "gcc libc6-dev", frozenset({"compile"})),
         Part("python3-config", "python3-dev", frozenset({"compile"})),
         Part("taskset", "util-linux", frozenset({"bench"})),
+        Part("debootstrap", "debootstrap", frozenset({"cluster"})),
+        Part("podman", "podman netavark", frozenset({"cluster"})),
+        Part("runc", "runc", frozenset({"cluster"})),
+        Part("ip", "iproute2", frozenset({"cluster"})),
+        Part("promtool", "prometheus", frozenset({"kube"})),
     )
 }
+GROUPS = frozenset[str]().union(*(part.used_by for part in PARTS.values()))
 
 
 def where(command: str) -> str | None:
@@ -130,6 +136,6 @@ def install(group: str) -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3 or sys.argv[1] != "install" or sys.argv[2] not in {"test", "bench", "compile"}:
-        sys.exit("usage: python3 tests/parts.py install test|bench|compile")
+    if len(sys.argv) != 3 or sys.argv[1] != "install" or sys.argv[2] not in GROUPS:
+        sys.exit(f"usage: python3 tests/parts.py install {'|'.join(sorted(GROUPS))}")
     sys.exit(install(sys.argv[2]))
