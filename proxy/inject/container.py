@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from proxy.config.settings import Settings, split_address
-from proxy.config.units import format_duration
 from proxy.inject.eligible import CONTAINER
 from proxy.inject.options import Capped, Options, Requested
 from proxy.inject.overrides import CONFIG, variable_of
@@ -14,6 +13,12 @@ VOLUME = "sidegate-config"
 DIRECTORY = "/etc/sidegate"
 OPS_PORT_NAME = "sidegate-ops"
 _HOOK = ["python", "-m", "proxy.inject.hooks"]
+
+
+def own_url(address: str) -> str:
+    """Return the URL at which the pod's containers reach an address that the sidecar listens on."""
+    host, port = split_address(address)
+    return f"http://{'[::1]' if ':' in host else '127.0.0.1'}:{port}"
 
 
 def security_context(options: Options) -> dict[str, Any]:
@@ -44,7 +49,11 @@ def container(
             ("SIDEGATE_NODE", "spec.nodeName"),
         )
     ]
-    env += [{"name": variable_of(path), "value": text} for path, text in sorted(overrides.items())]
+    # Kubernetes makes one $ of two, and of $(NAME) what another variable says.
+    env += [
+        {"name": variable_of(path), "value": text.replace("$", "$$")}
+        for path, text in sorted(overrides.items())
+    ]
     made: dict[str, Any] = {
         "name": CONTAINER,
         "image": options.image.reference(version),
@@ -68,12 +77,11 @@ def container(
         made["restartPolicy"] = "Always"
         return made
     # Kubernetes starts containers one after the other and waits for a postStart: the app starts once this one serves.
-    url = f"http://127.0.0.1:{ops_port}/startupz"
-    made["lifecycle"] = {"postStart": {"exec": {"command": [*_HOOK, "ready", url]}}}
+    made["lifecycle"] = {
+        "postStart": {"exec": {"command": [*_HOOK, "ready", f"{own_url(settings.ops)}/startupz"]}}
+    }
     if options.preStop:
-        made["lifecycle"]["preStop"] = {
-            "exec": {"command": [*_HOOK, "linger", format_duration(options.preStop)]}
-        }
+        made["lifecycle"]["preStop"] = {"exec": {"command": [*_HOOK, "linger", f"{options.preStop:g}s"]}}
     return made
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
@@ -27,14 +28,29 @@ Quantity = Annotated[
 EnvName = Annotated[
     str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="the name of an environment variable")
 ]
+_SCALES = {
+    "": Decimal(1),
+    "m": Decimal("0.001"),
+    **{letter: Decimal(1000) ** power for power, letter in enumerate("kMGT", 1)},
+    **{f"{letter}i": Decimal(1024) ** power for power, letter in enumerate("KMGT", 1)},
+}
 Port = Annotated[int, Meta(ge=1, le=65535)]
-CHART_KEYS = frozenset({"global", "injector", "namespaces"})
+_SERVICE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
+CHART_KEYS = frozenset(
+    {"global", "injector", "namespaces", "podMonitor", "serviceMonitor", "alerts", "dashboards", "trial"}
+)
 """Values that only the chart knows; a file of values may hold them."""
 NATIVE_FROM_MINOR = 29
 """Kubernetes 1.29 is the first to run native sidecars unasked."""
 Version = Annotated[
     str, Meta(pattern=r"^v?1\.[0-9]{1,3}([.+-].*)?$", description="a Kubernetes version, for example 1.29")
 ]
+
+
+def amount(quantity: str) -> Decimal:
+    """Return what a quantity is in cores or bytes."""
+    number = quantity.rstrip("mkKMGTi")
+    return Decimal(number) * _SCALES[quantity[len(number) :]]
 
 
 class Image(Section, frozen=True):
@@ -80,6 +96,12 @@ class Resources(Section, frozen=True):
     requests: Requested = Requested()
     limits: Capped = Capped()
 
+    def __post_init__(self) -> None:
+        for name in ("cpu", "memory"):
+            asked, most = getattr(self.requests, name), getattr(self.limits, name)
+            if asked is not None and most is not None and amount(asked) > amount(most):
+                raise ValueError(f"requests.{name} {asked} may not exceed limits.{name} {most}")
+
 
 class Redirect(Section, frozen=True):
     """The init container that writes the iptables rules, for capture.mode redirect."""
@@ -120,6 +142,8 @@ class Options(Section, frozen=True):
     """Everything beside the sidecar's own configuration."""
 
     image: Image = Image()
+    imagePullSecrets: tuple[str, ...] = ()
+    """Secrets that a pod gets, beside its own, to pull the sidecar's image with."""
     resources: Resources = Resources()
     capture: Capture = Capture()
     nativeSidecar: Literal["auto", "always", "never"] = "auto"
@@ -163,6 +187,11 @@ class Plan:
         self._services: dict[str, Mapping[str, Any]] = {}
         self.problems += self.read(None, {})[2]
         for name, service in services.items():
+            if not _SERVICE.fullmatch(str(name)) or name == "config":
+                self.problems.append(
+                    f"services.{name}: expected a name that a label can hold and that is not config, which is the file of all others"
+                )
+                continue
             if not isinstance(service, Mapping):
                 self.problems.append(f"services.{name}: expected a section with keys (got {service!r})")
                 continue

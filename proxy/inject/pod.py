@@ -18,7 +18,6 @@ from typing import Any
 import yaml
 
 from proxy.config.settings import Settings, split_address
-from proxy.config.units import format_duration
 from proxy.inject import capture, overrides
 from proxy.inject.container import container, volume
 from proxy.inject.eligible import CONTAINER, Skip, containers, listed, why_not, words
@@ -92,6 +91,10 @@ def _injected(
     sidecar = container(settings, options, version=version, file=file, overrides=mine)
     _place(spec, sidecar, is_native=options.is_native)
     listed(spec, "volumes").append(volume(config_map, file))
+    for name in options.imagePullSecrets:
+        secrets = listed(spec, "imagePullSecrets")
+        if {"name": name} not in secrets:
+            secrets.append({"name": name})
     annotations = metadata["annotations"] = words(metadata, "annotations")
     first = next((str(c["name"]) for c in containers(spec) if c["name"] != CONTAINER), "")
     added = {STATUS: _status(options, service, config_map, version)}
@@ -126,8 +129,8 @@ def malformed(pod: Mapping[str, Any]) -> list[str]:
     problems = []
     if metadata is not None and not isinstance(metadata, Mapping):
         problems.append("metadata: expected a section with keys")
-    for key in ("containers", "initContainers", "volumes", "hostAliases"):
-        problems += _not_sections(spec, key, "spec", is_named=key != "hostAliases")
+    for key in ("containers", "initContainers", "volumes", "hostAliases", "imagePullSecrets"):
+        problems += _not_sections(spec, key, "spec", is_named=key not in ("hostAliases", "imagePullSecrets"))
     if not problems and not spec.get("containers"):
         problems.append("spec.containers: expected one at least")
     if not problems:
@@ -175,7 +178,7 @@ def _lifetime(
     before_s = 0.0 if options.is_native else options.preStop
     room_s = max(1.0, grace_s - before_s - (0.0 if given is None and not before_s else _LEFT_S))
     if settings.drain.grace > room_s:
-        changed["drain.grace"] = format_duration(room_s)
+        changed["drain.grace"] = f"{room_s:g}s"
     if not options.is_native and spec.get("restartPolicy", "Always") != "Always":
         changed["allow_shutdown"] = "true"
         _, port = split_address(settings.admin)

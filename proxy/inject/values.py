@@ -7,6 +7,7 @@ compares them.
 from __future__ import annotations
 
 import copy
+import json
 import sys
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
@@ -17,10 +18,10 @@ from msgspec import Meta
 from proxy.config import settings
 from proxy.config.convert import key_types, unit_of
 from proxy.config.schema import as_written, describe, field_docs
-from proxy.config.settings import Section, Settings, Upstream
+from proxy.config.settings import Duration, Section, Settings, Upstream
 from proxy.config.units import DURATION, format_duration, format_size
 from proxy.inject import options
-from proxy.inject.options import Options
+from proxy.inject.options import Capped, Options, Requested, Resources
 
 NOT_VALUES = frozenset({"kubeVersion", "configMap", "configMapNamespaces"})
 """Options that the chart fills in itself."""
@@ -56,6 +57,58 @@ class Injector(Section, frozen=True):
     timeoutSeconds: Annotated[int, Meta(ge=1, le=30)] = 10
     """How long the API server waits for the webhook."""
     tls: WebhookTls = WebhookTls()
+    resources: Resources = Resources(
+        requests=Requested(cpu="20m", memory="64Mi"), limits=Capped(memory="128Mi")
+    )
+    """What the webhook asks of the node."""
+    nodeSelector: dict[str, str] = {}
+    """Labels of the nodes the webhook may run on."""
+    tolerations: tuple[dict[str, Any], ...] = ()
+    """Taints the webhook bears, as in a pod's spec."""
+    affinity: dict[str, Any] = {}
+    """As in a pod's spec; empty keeps the webhook's pods on different nodes where it can."""
+    priorityClassName: str = ""
+    """How important the webhook's pods are to the scheduler; empty is the cluster's default."""
+    podLabels: dict[str, str] = {}
+    """More labels of the webhook's pods."""
+    podAnnotations: dict[str, str] = {}
+    """More annotations of the webhook's pods."""
+
+
+class Monitor(Section, frozen=True):
+    """What the Prometheus operator is asked to scrape."""
+
+    enabled: bool = False
+    """Whether it is installed."""
+    labels: dict[str, str] = {}
+    """Labels by which a Prometheus picks it, for example release: prometheus."""
+    interval: Duration | None = None
+    """How often Prometheus asks; null is its own interval."""
+
+
+class Alerts(Section, frozen=True):
+    """A PrometheusRule, of the Prometheus operator, from the chart's folder rules."""
+
+    enabled: bool = False
+    """Whether it is installed."""
+    labels: dict[str, str] = {}
+    """Labels by which a Prometheus picks it."""
+
+
+class Dashboards(Section, frozen=True):
+    """ConfigMaps for Grafana's sidecar, one for each file of the chart's folder dashboards."""
+
+    enabled: bool = False
+    """Whether they are installed."""
+    labels: dict[str, str] = msgspec.field(default_factory=lambda: {"grafana_dashboard": "1"})
+    """Labels by which Grafana picks them."""
+
+
+class Trial(Section, frozen=True):
+    """What `helm test` does."""
+
+    path: Annotated[str, Meta(pattern=r"^/\S*$", description="a path, with query where there is one")] = "/"
+    """What the trial pod asks the upstream for, once, through its sidecar; any answer of the upstream will do."""
 
 
 class Chart(Section, frozen=True):
@@ -64,6 +117,13 @@ class Chart(Section, frozen=True):
     namespaces: tuple[str, ...] = ()
     """Namespaces that get the configuration as a ConfigMap, which running pods follow; pods elsewhere keep what they got."""
     injector: Injector = Injector()
+    podMonitor: Monitor = Monitor()
+    """A PodMonitor, of the Prometheus operator, for the sidecars of all namespaces."""
+    serviceMonitor: Monitor = Monitor()
+    """A ServiceMonitor, of the Prometheus operator, for the webhook."""
+    alerts: Alerts = Alerts()
+    dashboards: Dashboards = Dashboards()
+    trial: Trial = Trial()
 
 
 def values_schema() -> dict[str, Any]:
@@ -151,7 +211,7 @@ def _written(value: Any, hint: Any) -> str:
     unit = unit_of(hint)
     if unit is not None and value is not None:
         return format_duration(value) if unit == DURATION else format_size(value)
-    return msgspec.json.encode(value).decode().replace('","', '", "').replace(",", ", ").replace(",  ", ", ")
+    return json.dumps(msgspec.to_builtins(value), ensure_ascii=False)
 
 
 def _properties(definitions: dict[str, Any], name: str) -> dict[str, Any]:

@@ -40,10 +40,15 @@ def test_every_value_has_a_line_that_says_what_it_is() -> None:
             assert re.match(r"^ *# -- \S", before), f"{line}: {before}"
 
 
-def test_the_templates_name_the_sections_of_the_sidecars_file() -> None:
+@pytest.mark.parametrize(
+    ("template", "keys"), [("keys", set(key_types(Settings))), ("chartKeys", {*key_types(Chart), "global"})]
+)
+def test_the_templates_name_the_sections_of_the_sidecars_file_and_the_charts_own(
+    template: str, keys: set[str]
+) -> None:
     helpers = (CHART / "templates" / "_helpers.tpl").read_text(encoding="utf-8")
-    (named,) = re.findall(r'define "sidegate.keys" -}}\n(.*)\n', helpers)
-    assert named.split() == list(key_types(Settings))
+    (named,) = re.findall(rf'define "sidegate.{template}" -}}}}\n(.*)\n', helpers)
+    assert set(named.split()) == keys
 
 
 def test_the_schema_knows_every_value_and_no_other() -> None:

@@ -28,6 +28,11 @@ app.kubernetes.io/component: injector
 upstream listen ops admin allow_shutdown forward_proxy limits queue retry outage timeouts body pool downstream drain routes fleet log
 {{- end }}
 
+{{- /* Values that only the chart knows. tests/chart compares them with the product's types. */}}
+{{- define "sidegate.chartKeys" -}}
+global namespaces injector podMonitor serviceMonitor alerts dashboards trial
+{{- end }}
+
 {{- /* The sidecar's file: for all, or with what a service says on top. Call with a dict of "root" and "over". */}}
 {{- define "sidegate.config" -}}
 {{- $values := mergeOverwrite (deepCopy (omit .root.Values "services" "global")) (deepCopy .over) -}}
@@ -45,7 +50,8 @@ upstream listen ops admin allow_shutdown forward_proxy limits queue retry outage
 
 {{- /* What the webhook goes by: the values, but for what only the chart knows. */}}
 {{- define "sidegate.plan" -}}
-{{- $plan := omit (deepCopy (.Values | toYaml | fromYaml)) "global" "injector" "namespaces" -}}
+{{- $plan := deepCopy (.Values | toYaml | fromYaml) -}}
+{{- range $key := splitList " " (include "sidegate.chartKeys" .) }}{{ $_ := unset $plan $key }}{{ end -}}
 {{- $_ := set $plan "kubeVersion" .Capabilities.KubeVersion.Version -}}
 {{- $_ := set $plan "configMap" (include "sidegate.name" .) -}}
 {{- $_ := set $plan "configMapNamespaces" (concat (list .Release.Namespace) .Values.namespaces | uniq) -}}

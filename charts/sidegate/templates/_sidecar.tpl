@@ -1,0 +1,194 @@
+{{- /*
+The sidecar, for people who render it in a chart of their own. With this chart as a dependency and injector.enabled false:
+
+  metadata:
+    annotations: {{ include "sidegate.annotations" (dict "root" .Subcharts.sidegate) | nindent 6 }}
+  spec:
+    initContainers:
+      {{- include "sidegate.container" (dict "root" .Subcharts.sidegate "service" "orders") | nindent 6 }}
+    containers:
+      - name: app
+        env: {{ include "sidegate.env" (dict "root" .Subcharts.sidegate) | nindent 10 }}
+    volumes: {{ include "sidegate.volume" (dict "root" .Subcharts.sidegate "service" "orders") | nindent 6 }}
+
+Every template takes a dict: root, this chart's own context; service, a key of services, where there is one;
+terminationGracePeriodSeconds, where the pod sets it; job: true where the pod is one of a Job. sidegate.container belongs into
+initContainers from Kubernetes 1.29 on (sidegate.isNative is "true"), before it first into containers.
+tests/chart/test_library.py holds them to what the injector does.
+*/}}
+
+{{- define "sidegate.values" -}}
+{{- $over := dict -}}
+{{- with .service }}{{ $over = get $.root.Values.services . | default dict }}{{ end -}}
+{{- mergeOverwrite (deepCopy (omit .root.Values "services" "global")) (deepCopy $over) | toYaml -}}
+{{- end }}
+
+{{- define "sidegate.isNative" -}}
+{{- $mode := (include "sidegate.values" . | fromYaml).nativeSidecar -}}
+{{- or (eq $mode "always") (and (eq $mode "auto") (semverCompare ">=1.29-0" .root.Capabilities.KubeVersion.Version)) -}}
+{{- end }}
+
+{{- /* Seconds of a duration such as 250ms, 30s or 1m30s; a plain number is seconds. */}}
+{{- define "sidegate.seconds" -}}
+{{- $sum := 0.0 -}}
+{{- if kindIs "string" . -}}
+{{- range regexFindAll "[0-9.]+(ms|s|m|h)" . -1 -}}
+{{- $unit := regexFind "[a-z]+" . -}}
+{{- $sum = addf $sum (mulf (trimSuffix $unit . | float64) (get (dict "ms" 0.001 "s" 1.0 "m" 60.0 "h" 3600.0) $unit)) -}}
+{{- end -}}
+{{- else -}}
+{{- $sum = float64 . -}}
+{{- end -}}
+{{- $sum -}}
+{{- end }}
+
+{{- define "sidegate.port" -}}
+{{- splitList ":" . | last -}}
+{{- end }}
+
+{{- /* Requests and limits, what is null left out. */}}
+{{- define "sidegate.resources" -}}
+{{- $made := dict -}}
+{{- range $kind := list "requests" "limits" -}}
+{{- $amounts := dict -}}
+{{- range $name, $amount := get $ $kind }}{{ if $amount }}{{ $_ := set $amounts $name $amount }}{{ end }}{{ end -}}
+{{- with $amounts }}{{ $_ := set $made $kind . }}{{ end -}}
+{{- end -}}
+{{- toYaml $made -}}
+{{- end }}
+
+{{- define "sidegate.securityContext" -}}
+allowPrivilegeEscalation: false
+capabilities: {drop: [ALL]}
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+{{- with .Values.runAsUser }}
+runAsUser: {{ int . }}
+runAsGroup: {{ int . }}
+{{- end }}
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- /* What the pod's own shape asks of the sidecar's configuration: paths and texts. */}}
+{{- define "sidegate.overrides" -}}
+{{- $v := include "sidegate.values" . | fromYaml -}}
+{{- $native := eq (include "sidegate.isNative" .) "true" -}}
+{{- $before := ternary 0.0 (include "sidegate.seconds" $v.preStop | float64) $native -}}
+{{- $room := subf (.terminationGracePeriodSeconds | default 30 | float64) $before -}}
+{{- if or (hasKey . "terminationGracePeriodSeconds") (gt $before 0.0) }}{{ $room = subf $room 5.0 }}{{ end -}}
+{{- $room = maxf 1.0 $room -}}
+{{- $made := dict -}}
+{{- if gt (include "sidegate.seconds" $v.drain.grace | float64) $room }}{{ $_ := set $made "drain.grace" (printf "%vs" $room) }}{{ end -}}
+{{- if and .job (not $native) }}{{ $_ := set $made "allow_shutdown" "true" }}{{ end -}}
+{{- if eq $v.capture.mode "hostAliases" -}}
+{{- $_ := set $made "listen" (printf "127.0.0.1:%d" (int $v.capture.port)) -}}
+{{- $_ := set $made "upstream.dns.hosts_file" "false" -}}
+{{- end -}}
+{{- toYaml $made -}}
+{{- end }}
+
+{{- define "sidegate.file" -}}
+{{- if and .service (hasKey .root.Values.services .service) }}{{ .service }}.yaml{{ else }}config.yaml{{ end -}}
+{{- end }}
+
+{{- define "sidegate.container" -}}
+{{- $v := include "sidegate.values" . | fromYaml -}}
+{{- $ops := include "sidegate.port" $v.ops -}}
+{{- $native := eq (include "sidegate.isNative" .) "true" -}}
+- name: sidegate
+  image: {{ include "sidegate.image" (dict "Values" $v "Chart" .root.Chart) }}
+  imagePullPolicy: {{ $v.image.pullPolicy }}
+  args: [run]
+  env:
+    - {name: SIDEGATE_CONFIG, value: /etc/sidegate/{{ include "sidegate.file" . }}}
+    {{- range $name, $path := dict "SIDEGATE_POD" "metadata.name" "SIDEGATE_NAMESPACE" "metadata.namespace" "SIDEGATE_NODE" "spec.nodeName" }}
+    - {name: {{ $name }}, valueFrom: {fieldRef: {apiVersion: v1, fieldPath: {{ $path }}}}}
+    {{- end }}
+    {{- range $path, $text := include "sidegate.overrides" . | fromYaml }}
+    - {name: SIDEGATE_{{ $path | upper | replace "." "__" }}, value: {{ $text | quote }}}
+    {{- end }}
+  ports:
+    - {name: sidegate-ops, containerPort: {{ $ops }}, protocol: TCP}
+  startupProbe:
+    httpGet: {path: /startupz, port: sidegate-ops, scheme: HTTP}
+    periodSeconds: 1
+    failureThreshold: 120
+  livenessProbe:
+    httpGet: {path: /livez, port: sidegate-ops, scheme: HTTP}
+    periodSeconds: 10
+    timeoutSeconds: 5
+    failureThreshold: 6
+  readinessProbe:
+    httpGet: {path: /readyz, port: sidegate-ops, scheme: HTTP}
+    periodSeconds: 5
+    timeoutSeconds: 5
+  resources:
+    {{- include "sidegate.resources" $v.resources | nindent 4 }}
+  securityContext:
+    {{- include "sidegate.securityContext" (dict "Values" $v) | nindent 4 }}
+  volumeMounts:
+    - {name: sidegate-config, mountPath: /etc/sidegate, readOnly: true}
+  {{- if $native }}
+  restartPolicy: Always
+  {{- else }}
+  lifecycle:
+    postStart:
+      exec:
+        command: [python, -m, proxy.inject.hooks, ready, "http://127.0.0.1:{{ $ops }}/startupz"]
+    {{- $before := include "sidegate.seconds" $v.preStop | float64 }}
+    {{- if gt $before 0.0 }}
+    preStop:
+      exec:
+        command: [python, -m, proxy.inject.hooks, linger, "{{ $before }}s"]
+    {{- end }}
+  {{- end }}
+{{- end }}
+
+{{- define "sidegate.volume" -}}
+- name: sidegate-config
+  configMap: {name: {{ include "sidegate.name" .root }}}
+{{- end }}
+
+{{- /* Variables of the app's containers, for capture.mode env; nothing for the others. */}}
+{{- define "sidegate.env" -}}
+{{- $v := include "sidegate.values" . | fromYaml -}}
+{{- if eq $v.capture.mode "env" -}}
+{{- $url := printf "http://127.0.0.1:%s" (include "sidegate.port" $v.listen) -}}
+{{- range concat (list "SIDEGATE_URL") $v.capture.baseUrlVars }}
+- {name: {{ . }}, value: {{ $url | quote }}}
+{{- end }}
+{{- if $v.capture.httpProxy }}
+{{- range list "HTTP_PROXY" "http_proxy" }}
+- {name: {{ . }}, value: {{ $url | quote }}}
+{{- end }}
+{{- range list "NO_PROXY" "no_proxy" }}
+- {name: {{ . }}, value: {{ join "," $v.capture.noProxy | quote }}}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* The upstream's name on loopback, for capture.mode hostAliases; nothing for the others. */}}
+{{- define "sidegate.hostAliases" -}}
+{{- $v := include "sidegate.values" . | fromYaml -}}
+{{- if eq $v.capture.mode "hostAliases" -}}
+- {ip: 127.0.0.1, hostnames: [{{ (urlParse $v.upstream.url).hostname | quote }}]}
+{{- end }}
+{{- end }}
+
+{{- /* Sysctls of the pod's securityContext, for capture.mode hostAliases at a port below 1024; nothing for the others. */}}
+{{- define "sidegate.sysctls" -}}
+{{- $v := include "sidegate.values" . | fromYaml -}}
+{{- if and (eq $v.capture.mode "hostAliases") (lt (int $v.capture.port) 1024) $v.runAsUser -}}
+- {name: net.ipv4.ip_unprivileged_port_start, value: "0"}
+{{- end }}
+{{- end }}
+
+{{- define "sidegate.annotations" -}}
+{{- $v := include "sidegate.values" . | fromYaml -}}
+{{- if $v.scrapeAnnotations -}}
+prometheus.io/scrape: "true"
+prometheus.io/port: {{ include "sidegate.port" $v.ops | quote }}
+prometheus.io/path: /metrics
+{{- end }}
+{{- end }}
