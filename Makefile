@@ -107,7 +107,7 @@ image:  ## build the container image; BUILD="--build-arg BASE=…" for another b
 image-check: image  ## the image serves as a plain user on a read-only root, and leaves with code 0 on SIGTERM
 	@tests/e2e/image_check.sh "$(ENGINE)" $(IMAGE)
 
-chart: $(VENV)/.dev  ## write what is made from the product's types into charts/sidegate
+chart: $(VENV)/.dev $(VENV)/kube/helm  ## write what is made from the product into charts/sidegate and deploy/examples
 	@$(BIN)/python -m tests.chart
 
 clean:  ## take .venv and its caches away

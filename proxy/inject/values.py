@@ -184,6 +184,27 @@ def values_yaml() -> str:
     return "\n".join(lines) + "\n"
 
 
+def values_table() -> str:
+    """Return the values as a table in Markdown: path, default, what it means."""
+    rows, path = ["| value | default | what it is |", "|---|---|---|"], list[str]()
+    said = ""
+    for line in values_yaml().splitlines():
+        text = line.strip()
+        if text.startswith("# --"):
+            said = text.removeprefix("# --").strip()
+        elif text and not text.startswith("#"):
+            depth = (len(line) - len(line.lstrip())) // 2
+            key, _, default = text.partition(":")
+            path[depth:] = [key.strip('"')]
+            shown = f"`{default.strip()}`" if default.strip() else ""
+            rows.append(f"| `{'.'.join(path)}` | {_cell(shown)} | {_cell(said)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
 def _lines(section: Section, key: str, docs: dict[str, dict[str, str]], depth: int) -> Iterator[str]:
     hint, value = key_types(type(section))[key], getattr(section, key)
     pad = "  " * depth

@@ -23,6 +23,7 @@ from proxy.lab.model import Decision, Model, Request
 from proxy.lab.models import build_model
 from proxy.lab.pages import SIZE_MAX, compact, page_body
 
+LOOPBACK = "127.0.0.1"
 HEAD_MAX_BYTES = 16 * 1024
 CHUNK_BYTES = 512
 PAGE_PATH = re.compile(r"/pages/(\d{1,9})")
@@ -283,8 +284,15 @@ def _chunks(body: bytes) -> bytes:
     return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
 
 
-async def start_servers(upstream: Upstream, port: int = 0) -> list[asyncio.Server]:
-    """Servers on 127.0.0.1 and up, one for each of the model's addresses, on one port; 0: a free one."""
+async def start_servers(upstream: Upstream, port: int = 0, host: str = LOOPBACK) -> list[asyncio.Server]:
+    """Servers on 127.0.0.1 and up, one for each of the model's addresses, on one port; 0: a free one.
+
+    Another ``host`` is that one address, for an upstream that pods call; ValueError where the model wants several.
+    """
+    if host != LOOPBACK and upstream.model.addresses > 1:
+        raise ValueError(
+            f"this model has {upstream.model.addresses} addresses of loopback; leave --host away"
+        )
     loop = asyncio.get_running_loop()
     for tries_left in reversed(range(8)):
         servers: list[asyncio.Server] = []
@@ -293,7 +301,7 @@ async def start_servers(upstream: Upstream, port: int = 0) -> list[asyncio.Serve
             for address in range(upstream.model.addresses):
                 server = await loop.create_server(
                     lambda address=address: Connection(upstream, address),  # type: ignore[misc]
-                    f"127.0.0.{address + 1}",
+                    f"127.0.0.{address + 1}" if host == LOOPBACK else host,
                     bound,
                     backlog=1024,
                 )
@@ -309,11 +317,10 @@ async def start_servers(upstream: Upstream, port: int = 0) -> list[asyncio.Serve
     raise AssertionError("unreachable")
 
 
-async def serve(upstream: Upstream, port: int) -> None:
+async def serve(upstream: Upstream, port: int, host: str = LOOPBACK) -> None:
     """Serve until SIGTERM or SIGINT; prints the ready line."""
-    servers = await start_servers(upstream, port)
-    bound = servers[0].sockets[0].getsockname()[1]
-    listen = [f"127.0.0.{index + 1}:{bound}" for index in range(len(servers))]
+    servers = await start_servers(upstream, port, host)
+    listen = ["{}:{}".format(*server.sockets[0].getsockname()) for server in servers]
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -328,6 +335,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m proxy.lab.server")
     parser.add_argument("--model", default="healthy")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--host", default=LOOPBACK)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument(
         "--settings", type=json.loads, default={}, help="the model's parameters as a JSON object"
@@ -335,7 +343,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     model = build_model(args.model, seed=args.seed, settings=args.settings)
     started = time.monotonic()
-    asyncio.run(serve(Upstream(model, lambda: time.monotonic() - started), args.port))
+    asyncio.run(serve(Upstream(model, lambda: time.monotonic() - started), args.port, args.host))
     return 0
 
 

@@ -36,7 +36,15 @@ services:
 
 
 def helm(*arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
-    command = [where_in_kube("helm"), *arguments]
+    return _run("helm", arguments, given)
+
+
+def kubectl(*arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    return _run("kubectl", arguments, given)
+
+
+def _run(name: str, arguments: tuple[str, ...], given: str) -> subprocess.CompletedProcess[str]:
+    command = [where_in_kube(name), *arguments]
     return subprocess.run(command, input=given, capture_output=True, text=True, timeout=60, check=False)
 
 

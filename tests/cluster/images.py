@@ -115,7 +115,7 @@ def _base_tar() -> Path:
         with tempfile.TemporaryDirectory(dir=FOLDER) as place:
             root, half = Path(place, "root"), Path(place, "tar")
             include = f"--include={_PACKAGES}"
-            _run(["debootstrap", "--variant=minbase", include, SUITE, str(root), _mirror()], 900)
+            _run(["debootstrap", "--variant=minbase", include, SUITE, str(root), mirror()], 900)
             for package in (root / "var/cache/apt/archives").glob("*.deb"):
                 package.unlink()
             _run(["tar", "-C", str(root), "-cf", str(half), "."], 300)
@@ -123,7 +123,7 @@ def _base_tar() -> Path:
     return path
 
 
-def _mirror() -> str:
+def mirror() -> str:
     """Where apt on this machine has the suite from."""
     wanted = "$(CODENAME) $(REPO_URI)"
     for line in _run(

@@ -42,6 +42,18 @@ tests/chart/test_library.py holds them to what the injector does.
 {{- $sum -}}
 {{- end }}
 
+{{- /* Seconds a plain container goes on before SIGTERM: half of the pod's grace period at most. */}}
+{{- define "sidegate.pause" -}}
+{{- $pause := include "sidegate.seconds" (include "sidegate.values" . | fromYaml).preStop | float64 -}}
+{{- if hasKey . "terminationGracePeriodSeconds" }}{{ $pause = minf $pause (divf .terminationGracePeriodSeconds 2) }}{{ end -}}
+{{- $pause -}}
+{{- end }}
+
+{{- /* The URL at which the pod's containers reach an address that the sidecar listens on. */}}
+{{- define "sidegate.url" -}}
+{{- printf "http://%s:%s" (ternary "[::1]" "127.0.0.1" (contains "[" .)) (include "sidegate.port" .) -}}
+{{- end }}
+
 {{- define "sidegate.port" -}}
 {{- splitList ":" . | last -}}
 {{- end }}
@@ -73,14 +85,17 @@ seccompProfile: {type: RuntimeDefault}
 {{- define "sidegate.overrides" -}}
 {{- $v := include "sidegate.values" . | fromYaml -}}
 {{- $native := eq (include "sidegate.isNative" .) "true" -}}
-{{- $before := ternary 0.0 (include "sidegate.seconds" $v.preStop | float64) $native -}}
-{{- $room := subf (.terminationGracePeriodSeconds | default 30 | float64) $before -}}
-{{- if or (hasKey . "terminationGracePeriodSeconds") (gt $before 0.0) }}{{ $room = subf $room 5.0 }}{{ end -}}
+{{- $before := ternary 0.0 (include "sidegate.pause" . | float64) $native -}}
+{{- $isSaid := hasKey . "terminationGracePeriodSeconds" -}}
+{{- $room := subf (ternary .terminationGracePeriodSeconds 30 $isSaid | float64) $before -}}
+{{- if or $isSaid (gt $before 0.0) }}{{ $room = subf $room 5.0 }}{{ end -}}
 {{- $room = maxf 1.0 $room -}}
 {{- $made := dict -}}
 {{- if gt (include "sidegate.seconds" $v.drain.grace | float64) $room }}{{ $_ := set $made "drain.grace" (printf "%vs" $room) }}{{ end -}}
 {{- if and .job (not $native) }}{{ $_ := set $made "allow_shutdown" "true" }}{{ end -}}
 {{- if eq $v.capture.mode "hostAliases" -}}
+{{- $url := urlParse $v.upstream.url -}}
+{{- $_ := set $made "upstream.url" (printf "%s://%s" $url.scheme $url.host) -}}
 {{- $_ := set $made "listen" (printf "127.0.0.1:%d" (int $v.capture.port)) -}}
 {{- $_ := set $made "upstream.dns.hosts_file" "false" -}}
 {{- end -}}
@@ -134,8 +149,8 @@ seccompProfile: {type: RuntimeDefault}
   lifecycle:
     postStart:
       exec:
-        command: [python, -m, proxy.inject.hooks, ready, "http://127.0.0.1:{{ $ops }}/startupz"]
-    {{- $before := include "sidegate.seconds" $v.preStop | float64 }}
+        command: [python, -m, proxy.inject.hooks, ready, "{{ include "sidegate.url" $v.ops }}/startupz"]
+    {{- $before := include "sidegate.pause" . | float64 }}
     {{- if gt $before 0.0 }}
     preStop:
       exec:
@@ -153,7 +168,7 @@ seccompProfile: {type: RuntimeDefault}
 {{- define "sidegate.env" -}}
 {{- $v := include "sidegate.values" . | fromYaml -}}
 {{- if eq $v.capture.mode "env" -}}
-{{- $url := printf "http://127.0.0.1:%s" (include "sidegate.port" $v.listen) -}}
+{{- $url := include "sidegate.url" $v.listen -}}
 {{- range concat (list "SIDEGATE_URL") $v.capture.baseUrlVars }}
 - {name: {{ . }}, value: {{ $url | quote }}}
 {{- end }}
@@ -179,7 +194,7 @@ seccompProfile: {type: RuntimeDefault}
 {{- /* Sysctls of the pod's securityContext, for capture.mode hostAliases at a port below 1024; nothing for the others. */}}
 {{- define "sidegate.sysctls" -}}
 {{- $v := include "sidegate.values" . | fromYaml -}}
-{{- if and (eq $v.capture.mode "hostAliases") (lt (int $v.capture.port) 1024) $v.runAsUser -}}
+{{- if and (eq $v.capture.mode "hostAliases") (lt (int $v.capture.port) 1024) -}}
 - {name: net.ipv4.ip_unprivileged_port_start, value: "0"}
 {{- end }}
 {{- end }}
