@@ -47,7 +47,7 @@ def convert(section: type[T], tree: Any, problems: list[str], path: str = "") ->
 
 
 def _value(hint: Any, value: Any, problems: list[str], path: str) -> Any:
-    section = _section_of(hint)
+    section = section_of(hint)
     if section is not None and not (value is None and type(None) in get_args(hint)):
         return convert(section, value, problems, path)
     if get_origin(hint) is tuple and isinstance(value, list | tuple):
@@ -78,7 +78,8 @@ def _rule(hint: Any) -> str:
     return ""
 
 
-def _section_of(hint: Any) -> type[Section] | None:
+def section_of(hint: Any) -> type[Section] | None:
+    """Return the section that a type is, or may be; None where it is none."""
     if isinstance(hint, type) and issubclass(hint, Section):
         return hint
     if get_origin(hint) is tuple:

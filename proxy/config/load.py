@@ -39,7 +39,16 @@ _Yaml12.add_implicit_resolver(
 
 def read_yaml(text: str) -> Any:
     """Return what ``text`` says; yaml.YAMLError where it is not YAML."""
-    return yaml.load(text, Loader=_Yaml12)
+    try:
+        return yaml.load(text, Loader=_Yaml12)
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+        # What PyYAML lets through from its constructors: a 13th month, !!int of nothing, a thousand brackets.
+        raise yaml.YAMLError(f"a value that cannot be read: {error}") from error
+
+
+def not_yaml(error: Exception) -> str:
+    """Return why a text is not YAML, in one line."""
+    return f"not YAML: {' '.join(str(error).split())}"
 
 
 class ConfigError(Exception):
@@ -91,7 +100,7 @@ def read_file(path: str, problems: list[str]) -> dict[str, Any]:
         problems.append(f"{path}: cannot be read: {error}")
         return {}
     except yaml.YAMLError as error:
-        problems.append(f"{path}: not YAML: {' '.join(str(error).split())}")
+        problems.append(f"{path}: {not_yaml(error)}")
         return {}
     if tree is None:
         return {}

@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from proxy.config.settings import Settings, split_address
-from proxy.inject.eligible import CONTAINER, listed
+from proxy.inject.container import own_url
+from proxy.inject.eligible import CONTAINER, containers, listed
 from proxy.inject.options import Options
 
 REDIRECT = "sidegate-redirect"
 _UNPRIVILEGED = "net.ipv4.ip_unprivileged_port_start"
 _FIRST_SAFE_MINOR = 22
 """From this release on a pod may set that sysctl without the node's leave."""
+_PROXIES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+"""Variables that give an app a proxy for plain HTTP; programs differ in which they read first."""
+_DNS_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 
 Spec = dict[str, Any]
 
 
 def overrides(settings: Settings, options: Options) -> dict[str, str]:
     """Return what the capture asks of the sidecar's own configuration: paths and texts."""
-    if options.capture.mode != "hostAliases":
+    if options.capture.mode not in ("hostAliases", "redirect"):
         return {}
-    return {"listen": f"127.0.0.1:{options.capture.port}", "upstream.dns.hosts_file": "false"}
+    # Here the app calls by the upstream's own URL: what is in that path comes with the call.
+    changed = {"upstream.url": urlunsplit((*urlsplit(settings.upstream.url)[:2], "", "", ""))}
+    if options.capture.mode == "hostAliases":
+        changed |= {"listen": f"127.0.0.1:{options.capture.port}", "upstream.dns.hosts_file": "false"}
+    return changed
 
 
 def apply(spec: Spec, settings: Settings, options: Options, version: str, problems: list[str]) -> None:
     """Change ``spec`` so that the app's calls come to the sidecar; a line per mistake is added to ``problems``."""
     _MODES[options.capture.mode](spec, settings, options, problems)
     if options.capture.mode == "redirect" and not problems:
-        listed(spec, "initContainers").insert(0, _redirect_container(settings, options, version))
+        # First where the sidecar comes right after it; a plain sidecar is not up before all of these have ended, so last.
+        before = listed(spec, "initContainers")
+        place = 0 if options.is_native else len(before)
+        before.insert(place, _redirect_container(settings, options, version))
 
 
 def _none(spec: Spec, settings: Settings, options: Options, problems: list[str]) -> None:
@@ -37,56 +49,86 @@ def _none(spec: Spec, settings: Settings, options: Options, problems: list[str])
 
 
 def _env(spec: Spec, settings: Settings, options: Options, problems: list[str]) -> None:
-    _, port = split_address(settings.listen)
-    url = f"http://127.0.0.1:{port}"
-    replaced = {"SIDEGATE_URL": url, **dict.fromkeys(options.capture.baseUrlVars, url)}
-    proxied = dict.fromkeys(("HTTP_PROXY", "http_proxy"), url) if options.capture.httpProxy else {}
-    for each in app_containers(spec):
+    url = own_url(settings.listen)
+    for each in _served_containers(spec, options):
         env = listed(each, "env")
-        present = {item.get("name"): item for item in env if isinstance(item, dict)}
-        for name, value in replaced.items():
+        present = _variables(each)
+        added = []
+        for name in ("SIDEGATE_URL", *options.capture.baseUrlVars):
             if name in present:
+                value = url + (_beyond(present[name].get("value"), settings.upstream.url) or "")
                 present[name].pop("valueFrom", None)
                 present[name]["value"] = value
             else:
-                env.append({"name": name, "value": value})
-        env += [{"name": name, "value": value} for name, value in proxied.items() if name not in present]
-        if proxied:
+                added.append({"name": name, "value": url})
+        # In front, so that the app's own variables may refer to them: SEARCH_URL = $(SIDEGATE_URL)/search.
+        env[:0] = added
+        if not present.keys().isdisjoint(_PROXIES):
+            _spare(
+                env, present, (urlsplit(url).hostname or "",)
+            )  # the app's own proxy stays, but not for the sidecar
+        elif options.capture.httpProxy:
+            env += [{"name": name, "value": url} for name in ("HTTP_PROXY", "http_proxy")]
             _spare(env, present, options.capture.noProxy)
 
 
-def _spare(env: list[Any], present: dict[Any, Any], hosts: tuple[str, ...]) -> None:
-    """Keep calls to ``hosts`` away from the proxy variables, and those that the app spares already."""
-    for name in ("NO_PROXY", "no_proxy"):
-        own = present.get(name, {})
-        if "valueFrom" in own:
+def _beyond(value: Any, upstream: str) -> str | None:
+    """Return what a base URL of the app's has behind the upstream's; None where it does not lie below that."""
+    base = upstream.partition("://")[2].rstrip("/")
+    scheme, _, rest = str(value).partition("://")
+    behind = rest.removeprefix(base)
+    is_below = scheme in ("http", "https") and rest.startswith(base) and behind[:1] in ("", "/")
+    return behind if is_below else None
+
+
+def _spare(env: list[Any], present: dict[str, Spec], hosts: tuple[str, ...]) -> None:
+    """Keep calls to ``hosts`` away from the proxy variables, and those that the app spares already, in either spelling."""
+    for name, other in (("NO_PROXY", "no_proxy"), ("no_proxy", "NO_PROXY")):
+        source = present.get(name) or present.get(other) or {}
+        if source.get("valueFrom") is not None:
             continue  # what it says is known on the node only
-        said = [host for host in str(own.get("value", "")).split(",") if host]
-        value = ",".join([*said, *(host for host in hosts if host not in said)])
-        if own:
-            own["value"] = value
+        said = [host for host in str(source.get("value") or "").split(",") if host]
+        is_all = "*" in said
+        value = ",".join([*said, *(host for host in hosts if host not in said and not is_all)])
+        if name in present:
+            present[name]["value"] = value
         else:
             env.append({"name": name, "value": value})
 
 
+def warnings(spec: Spec, settings: Settings, options: Options) -> Iterator[str]:
+    """Yield what the operator should know of a pod, as it is before ``apply``."""
+    url = settings.upstream.url
+    if options.capture.mode == "hostAliases" and not options.is_native and spec.get("initContainers"):
+        yield (
+            f"capture.mode hostAliases: init containers start before the sidecar, and {urlsplit(url).hostname} is already "
+            "this pod to them: their calls fail before Kubernetes 1.29"
+        )
+    if options.capture.mode != "env":
+        return
+    for each in _served_containers(spec, options):
+        present = _variables(each)
+        for name in options.capture.baseUrlVars:
+            given = present.get(name, {}).get("value")
+            if given and _beyond(given, url) is None:
+                yield (
+                    f"container {each['name']}: {name} was {given}, which does not lie below upstream.url: "
+                    f"what the app asks for now goes to {url}"
+                )
+        is_proxied = options.capture.httpProxy or not present.keys().isdisjoint(_PROXIES)
+        for name in ("NO_PROXY", "no_proxy"):
+            if is_proxied and present.get(name, {}).get("valueFrom") is not None:
+                yield f"container {each['name']}: {name} comes from elsewhere and stays: it has to name 127.0.0.1"
+
+
 def _host_aliases(spec: Spec, settings: Settings, options: Options, problems: list[str]) -> None:
     host = urlsplit(settings.upstream.url).hostname or ""
-    if _is_address(host):
-        problems.append(f"capture.mode hostAliases: upstream.url names the address {host}; it needs a name")
+    if _is_address(host) or not _DNS_NAME.fullmatch(host):
+        problems.append(f"capture.mode hostAliases: upstream.url names {host}; it needs a DNS name")
         return
     port = options.capture.port
-    if port < 1024 and options.runAsUser is not None:
-        if options.minor < _FIRST_SAFE_MINOR:
-            problems.append(
-                f"capture.mode hostAliases: port {port} needs Kubernetes 1.{_FIRST_SAFE_MINOR} or later; "
-                "set capture.port to 1024 or more"
-            )
-            return
-        if spec.get("securityContext") is None:
-            spec["securityContext"] = {}
-        sysctls = listed(spec["securityContext"], "sysctls")
-        if not any(item.get("name") == _UNPRIVILEGED for item in sysctls):
-            sysctls.append({"name": _UNPRIVILEGED, "value": "0"})
+    if port < 1024 and not _unprivileged(spec, port, options, problems):
+        return
     aliases = listed(spec, "hostAliases")
     if any(host in (item.get("hostnames") or ()) for item in aliases):
         problems.append(f"capture.mode hostAliases: the pod has a host alias for {host} already")
@@ -94,12 +136,51 @@ def _host_aliases(spec: Spec, settings: Settings, options: Options, problems: li
     aliases.append({"ip": "127.0.0.1", "hostnames": [host]})
 
 
+def _unprivileged(spec: Spec, port: int, options: Options, problems: list[str]) -> bool:
+    """Let a plain user listen on ``port``; whether that went."""
+    if options.minor < _FIRST_SAFE_MINOR:
+        problems.append(
+            f"capture.mode hostAliases: port {port} needs Kubernetes 1.{_FIRST_SAFE_MINOR} or later; "
+            "set capture.port to 1024 or more"
+        )
+        return False
+    if spec.get("securityContext") is None:
+        spec["securityContext"] = {}
+    sysctls = listed(spec["securityContext"], "sysctls")
+    for item in sysctls:
+        if item.get("name") == _UNPRIVILEGED:
+            first = str(item.get("value"))
+            if first.isdecimal() and int(first) <= port:
+                return True
+            problems.append(
+                f"capture.mode hostAliases: the pod's sysctl {_UNPRIVILEGED} is {first}, which keeps the sidecar from port {port}"
+            )
+            return False
+    sysctls.append({"name": _UNPRIVILEGED, "value": "0"})
+    return True
+
+
 def _redirect(spec: Spec, settings: Settings, options: Options, problems: list[str]) -> None:
-    if options.runAsUser is None:
+    user = options.runAsUser
+    if user is None:
         problems.append(
             "capture.mode redirect: runAsUser: required, for the sidecar's own calls go past the rules by it"
         )
         return
+    if ":" in split_address(settings.listen)[0]:
+        problems.append("capture.mode redirect: listen: calls come to 127.0.0.1; listen there or at 0.0.0.0")
+    problems += [
+        f"capture.mode redirect: container {each['name']} runs as user {user}, which is the sidecar's: "
+        "its calls would go past the sidecar; set runAsUser to another"
+        for each in _served_containers(spec, options)
+        if user == _user_of(each, spec)
+    ]
+
+
+def _user_of(container: Spec, spec: Spec) -> Any:
+    """Return the user a container runs as; None where its image decides."""
+    users = [(section.get("securityContext") or {}).get("runAsUser") for section in (container, spec)]
+    return next((user for user in users if user is not None), None)
 
 
 def _redirect_container(settings: Settings, options: Options, version: str) -> Spec:
@@ -129,12 +210,15 @@ def _redirect_container(settings: Settings, options: Options, version: str) -> S
     }
 
 
-def app_containers(spec: Spec) -> list[dict[str, Any]]:
-    """Return the containers that are not ours, those of the start included."""
-    own = {CONTAINER, REDIRECT}
-    return [
-        c for key in ("initContainers", "containers") for c in spec.get(key) or () if c.get("name") not in own
-    ]
+def _served_containers(spec: Spec, options: Options) -> list[Any]:
+    """Return the app's containers that have the sidecar beside them: a plain one is not there yet for those of the start."""
+    keys = ("initContainers", "containers") if options.is_native else ("containers",)
+    return [c for key in keys for c in containers(spec, key) if c.get("name") not in (CONTAINER, REDIRECT)]
+
+
+def _variables(container: Spec) -> dict[str, Spec]:
+    """Return a container's variables by name; where one is there twice the last counts."""
+    return {item["name"]: item for item in container.get("env") or () if isinstance(item.get("name"), str)}
 
 
 def _is_address(host: str) -> bool:

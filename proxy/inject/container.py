@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from proxy.config.settings import Settings, split_address
@@ -93,6 +94,23 @@ def resources(options: Options) -> dict[str, dict[str, str]]:
 
     given = {"requests": amounts(options.resources.requests), "limits": amounts(options.resources.limits)}
     return {key: value for key, value in given.items() if value}
+
+
+def is_guaranteed(of: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether containers make a pod of QoS class Guaranteed: each with limits for cpu and memory, and no other requests."""
+
+    def same(each: Mapping[str, Any]) -> bool:
+        said = each.get("resources")
+        limits, asked = (
+            (said.get(key) or {}) if isinstance(said, Mapping) else {} for key in ("limits", "requests")
+        )
+        if not isinstance(limits, Mapping) or not isinstance(asked, Mapping):
+            return False
+        return all(
+            limits.get(key) and asked.get(key, limits[key]) == limits[key] for key in ("cpu", "memory")
+        )
+
+    return all(same(each) for each in of)
 
 
 def volume(config_map: str, file: str) -> dict[str, Any]:

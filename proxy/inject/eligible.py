@@ -61,9 +61,11 @@ def is_windows(spec: Mapping[str, Any]) -> bool:
 
 
 def words(metadata: Mapping[str, Any], key: str) -> dict[str, str]:
-    """Return labels or annotations as text, whatever was there."""
+    """Return labels or annotations as text, whatever was there; null is the empty text, as the API server reads it."""
     given = metadata.get(key)
-    return {str(k): str(v) for k, v in given.items()} if isinstance(given, Mapping) else {}
+    if not isinstance(given, Mapping):
+        return {}
+    return {str(k): "" if v is None else str(v) for k, v in given.items()}
 
 
 def containers(spec: Mapping[str, Any], key: str = "containers") -> list[Mapping[str, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ import jsonpatch
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from proxy.config.load import not_yaml
 from proxy.inject.options import Plan
 from proxy.inject.patch import diff
 from proxy.inject.pod import Outcome, inject
@@ -69,12 +71,14 @@ def _documents(text: str) -> Iterator[tuple[str, str]]:
 def _inject_document(text: str, number: int, plan: Plan, version: str, is_asked: bool, report: Report) -> str:
     try:
         tree = _reader().load(text)
-    except (YAMLError, ValueError) as error:
-        report.problems.append(f"document {number}: not YAML: {' '.join(str(error).split())}")
+    except (YAMLError, ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+        report.problems.append(f"document {number}: {not_yaml(error)}")
         return text
     changed = False
-    for name, pod in _pods(tree):
-        outcome = inject(pod, plan, namespace="", is_namespace_asking=is_asked, version=version)
+    uses = _uses(tree)
+    for name, namespace, pod in _pods(tree):
+        _write_out(pod, uses)
+        outcome = inject(pod, plan, namespace=namespace, is_namespace_asking=is_asked, version=version)
         changed |= _note(name, pod, outcome, report)
     if not changed:
         return text
@@ -93,8 +97,42 @@ def _note(name: str, pod: Any, outcome: Outcome, report: Report) -> bool:
     return True
 
 
-def _pods(tree: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the pods and pod templates below a document, with what to call them."""
+def _uses(tree: Any) -> Counter[int]:
+    """Return how often each section and list of a document stands in it: an anchor's more than once."""
+    uses: Counter[int] = Counter()
+    left = [tree]
+    while left:
+        node = left.pop()
+        if isinstance(node, Mapping | list):
+            uses[id(node)] += 1
+            if uses[id(node)] == 1:
+                left += node.values() if isinstance(node, Mapping) else node
+    return uses
+
+
+def _write_out(node: Any, uses: Counter[int]) -> None:
+    """Give each place in a pod a section of its own where it shares one by an anchor, or a change to one were one to all."""
+    # The last first: what merges an anchor (`<<: *anchor`) stands behind it, and follows it until it has its own.
+    for key, child in reversed(list(node.items() if isinstance(node, Mapping) else enumerate(node))):
+        if isinstance(child, Mapping | list):
+            if uses[id(child)] > 1:
+                node[key] = _plain(child)
+                node.ca.items.pop(
+                    key, None
+                )  # a comment beside the anchor stands beside each alias, and breaks the second
+            else:
+                _write_out(child, uses)
+
+
+def _plain(node: Any) -> Any:
+    """Return a copy without the author's hand: ruamel.yaml writes comments of a copied list where they break it."""
+    if isinstance(node, Mapping):
+        return {key: _plain(value) for key, value in node.items()}
+    return [_plain(item) for item in node] if isinstance(node, list) else node
+
+
+def _pods(tree: Any) -> Iterator[tuple[str, str, Any]]:
+    """Yield the pods and pod templates below a document, with what to call them and the namespace they say."""
     if not isinstance(tree, Mapping):
         return
     kind, metadata = tree.get("kind"), tree.get("metadata")
@@ -109,7 +147,8 @@ def _pods(tree: Any) -> Iterator[tuple[str, Any]]:
     for key in filter(None, _TEMPLATES[kind].split(".")):
         pod = pod.get(key) if isinstance(pod, Mapping) else None
     if isinstance(pod, Mapping):
-        yield f"{kind}/{named.get('name') or named.get('generateName') or '?'}", pod
+        name = named.get("name") or named.get("generateName") or "?"
+        yield f"{kind}/{name}", str(named.get("namespace") or ""), pod
 
 
 def _reader() -> YAML:

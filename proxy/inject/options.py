@@ -10,6 +10,7 @@ import copy
 import re
 from collections.abc import Mapping
 from decimal import Decimal
+from ipaddress import ip_network
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
@@ -34,6 +35,9 @@ _SCALES = {
     **{letter: Decimal(1000) ** power for power, letter in enumerate("kMGT", 1)},
     **{f"{letter}i": Decimal(1024) ** power for power, letter in enumerate("KMGT", 1)},
 }
+Cidr = Annotated[
+    str, Meta(pattern=r"^[0-9A-Fa-f.:]+/[0-9]{1,3}$", description="a network, for example 192.0.2.0/24")
+]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 _SERVICE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 CHART_KEYS = frozenset(
@@ -107,10 +111,14 @@ class Redirect(Section, frozen=True):
     """The init container that writes the iptables rules, for capture.mode redirect."""
 
     image: Image = Image(repository="sidegate-redirect")
-    cidrs: tuple[
-        Annotated[str, Meta(pattern=r"^[0-9.]+/[0-9]{1,2}$", description="an IPv4 network")], ...
-    ] = ()
-    """Networks the upstream's addresses lie in; empty takes those its name has when the pod starts."""
+    cidrs: tuple[Cidr, ...] = ()
+    """Networks the upstream's addresses lie in; empty takes those its name has when the pod starts. IPv6 ones are reset."""
+
+    def __post_init__(self) -> None:
+        for cidr in self.cidrs:
+            ip_network(cidr, strict=False)
+        if self.cidrs and not any("." in cidr for cidr in self.cidrs):
+            raise ValueError("cidrs: expected one IPv4 network at least, for the sidecar has no IPv6 address")
 
 
 class Capture(Section, frozen=True):
@@ -131,8 +139,12 @@ class Capture(Section, frozen=True):
         "10.0.0.0/8",
         "172.16.0.0/12",
         "192.168.0.0/16",
+        "169.254.169.254",
+        "169.254.170.2",
+        "169.254.170.23",
+        "metadata.google.internal",
     )
-    """What HTTP_PROXY is not for: NO_PROXY, added to what the app has."""
+    """What HTTP_PROXY is not for: cluster, private networks, the clouds' servers of credentials; added to the app's NO_PROXY."""
     port: Port = 80
     """The port the app calls the upstream's name at, for modes hostAliases and redirect; plain HTTP."""
     redirect: Redirect = Redirect()
@@ -189,7 +201,7 @@ class Plan:
         for name, service in services.items():
             if not _SERVICE.fullmatch(str(name)) or name == "config":
                 self.problems.append(
-                    f"services.{name}: expected a name that a label can hold and that is not config, which is the file of all others"
+                    f"services.{name}: expected what a label can hold, and not config, which is the file of all others"
                 )
                 continue
             if not isinstance(service, Mapping):
@@ -202,6 +214,11 @@ class Plan:
                 for problem in self.read(str(name), {})[2]
                 if problem.partition(": ")[0] not in said
             ]
+
+    @property
+    def services(self) -> list[str]:
+        """Names of the services with settings of their own."""
+        return list(self._services)
 
     def has(self, service: str) -> bool:
         """Whether a service has settings of its own."""

@@ -6,12 +6,15 @@ a mistake refuses the pod, for a limit that was meant and is not there is worse 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
 
-from proxy.config.load import ENVIRONMENT_PREFIX, read_yaml
+from proxy.config.convert import key_types, section_of
+from proxy.config.load import ENVIRONMENT_PREFIX, not_yaml, read_yaml
+from proxy.config.settings import Section, Settings
 
 PREFIX = "sidegate.dev/"
 INJECT = PREFIX + "inject"
@@ -37,15 +40,47 @@ def tree_of(texts: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
         *above, last = path.split(".")
         node = tree
         for key in above:
-            below = node.setdefault(key, {})
+            below = node[key] = {} if node.get(key) is None else node[key]
             if not isinstance(below, dict):
-                below = node[key] = {}
+                problems.append(f"{path}: another annotation makes {key} a value (got {below!r})")
+                below = {}
             node = below
         try:
-            node[last] = read_yaml(text)
+            node[last] = _read(text)
         except yaml.YAMLError as error:
-            problems.append(f"{path}: not YAML: {' '.join(str(error).split())}")
+            problems.append(f"{path}: {not_yaml(error)}")
     return tree
+
+
+def _read(text: str) -> Any:
+    """Return what an annotation says. Aliases are refused: a few lines of them say more than memory holds."""
+    if "*" in text and any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+        raise yaml.YAMLError("aliases are not for annotations")
+    return read_yaml(text)
+
+
+def leaves(
+    changed: Mapping[str, Any], whole: Mapping[str, Any], section: type[Section] = Settings, path: str = ""
+) -> Iterator[tuple[str, Any]]:
+    """Yield each setting that ``changed`` touches: its path, and what it is in ``whole``, where ``changed`` is part of."""
+    hints = key_types(section)
+    for key, value in changed.items():
+        here = f"{path}.{key}" if path else key
+        below = section_of(hints[key])
+        if below is not None and isinstance(value, Mapping):
+            yield from leaves(value, whole[key], below, here)
+        else:
+            yield here, whole[key]
+
+
+def environment(
+    texts: Mapping[str, str], changed: Mapping[str, Any], whole: Mapping[str, Any]
+) -> dict[str, str]:
+    """Return what the sidecar reads in its environment, path and text: it replaces where annotations join sections."""
+    return {
+        path: texts[path] if path in texts and not isinstance(value, Mapping) else json.dumps(value)
+        for path, value in leaves(changed, whole)
+    }
 
 
 def variable_of(path: str) -> str:

@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import yaml
 
+from proxy.config.convert import suggestion
 from proxy.config.settings import Settings, split_address
-from proxy.inject import capture, overrides
-from proxy.inject.container import container, volume
+from proxy.inject import capture, overrides, ports
+from proxy.inject.container import VOLUME, container, is_guaranteed, own_url, resources, volume
 from proxy.inject.eligible import CONTAINER, Skip, containers, listed, why_not, words
 from proxy.inject.options import Options, Plan, split
 from proxy.inject.overrides import CONFIG, SERVICE, STATUS
@@ -78,11 +80,17 @@ def _injected(
     made = copy.deepcopy(dict(pod))
     metadata = made["metadata"] = made.get("metadata") or {}
     spec = made["spec"]
-    own, _ = split(more)
-    mine = {path: text for path, text in texts.items() if path.partition(".")[0] in own}
+    mine = overrides.environment(texts, split(more)[0], plan.tree(service, more))
+    options = _with_room_to_linger(spec, options)
     mine |= _lifetime(spec, settings, options, outcome)
     mine |= capture.overrides(settings, options)
-    outcome.problems += _taken_ports(spec, settings, options)
+    outcome.warnings += _warnings(metadata, spec, plan, options)
+    outcome.warnings += capture.warnings(spec, settings, options)
+    outcome.problems += ports.problems(spec, settings, options)
+    if any(each.get("name") == VOLUME for each in spec.get("volumes") or ()):
+        outcome.problems.append(
+            f"spec.volumes: the pod has a volume {VOLUME} already, which the sidecar brings"
+        )
     capture.apply(spec, settings, options, version, outcome.problems)
     if outcome.problems:
         return Outcome(problems=outcome.problems)
@@ -95,29 +103,29 @@ def _injected(
         secrets = listed(spec, "imagePullSecrets")
         if {"name": name} not in secrets:
             secrets.append({"name": name})
-    annotations = metadata["annotations"] = words(metadata, "annotations")
+    if not isinstance(metadata.get("annotations"), Mapping):
+        metadata["annotations"] = {}
+    annotations = metadata["annotations"]
     first = next((str(c["name"]) for c in containers(spec) if c["name"] != CONTAINER), "")
     added = {STATUS: _status(options, service, config_map, version)}
     if not config_map:
         added[CONFIG] = yaml.safe_dump(split(plan.tree(service, {}))[0], sort_keys=False)
     if not options.is_native:
         annotations.setdefault("kubectl.kubernetes.io/default-container", first)
-    if options.scrapeAnnotations and "prometheus.io/scrape" not in annotations:
-        _, port = split_address(settings.ops)
-        added |= {
-            "prometheus.io/scrape": "true",
-            "prometheus.io/port": str(port),
-            "prometheus.io/path": "/metrics",
-        }
+    _, port = split_address(settings.ops)
+    scrape = {"scrape": "true", "port": str(port), "path": "/metrics"}
+    if options.scrapeAnnotations and not any(f"prometheus.io/{key}" in annotations for key in scrape):
+        added |= {f"prometheus.io/{key}": text for key, text in scrape.items()}
     annotations |= added
     outcome.pod = made
     return outcome
 
 
 def service_of(metadata: Mapping[str, Any], plan: Plan) -> str | None:
-    """Return the service whose settings the pod takes: what it is annotated or labelled with, where there are any."""
-    annotations, labels = words(metadata, "annotations"), words(metadata, "labels")
-    named = [annotations.get(SERVICE), *(labels.get(key) for key in _SERVICE_LABELS)]
+    """Return the service whose settings the pod takes: what it is annotated or else labelled with, where there are any."""
+    said = words(metadata, "annotations").get(SERVICE)
+    labels = words(metadata, "labels")
+    named = [said] if said is not None else [labels.get(key) for key in _SERVICE_LABELS]
     return next((name for name in named if name is not None and plan.has(name)), None)
 
 
@@ -138,6 +146,8 @@ def malformed(pod: Mapping[str, Any]) -> list[str]:
             problems += [
                 p for key in ("env", "ports") for p in _not_sections(each, key, f"container {each['name']}")
             ]
+            if not isinstance(each.get("securityContext") or {}, Mapping):
+                problems.append(f"container {each['name']}.securityContext: expected a section with keys")
         for alias in spec.get("hostAliases") or ():
             if not isinstance(alias.get("hostnames") or [], list):
                 problems.append("spec.hostAliases: expected a list of hostnames")
@@ -168,39 +178,56 @@ def _place(spec: dict[str, Any], sidecar: dict[str, Any], *, is_native: bool) ->
     spec[key] = [*others[:first], sidecar, *others[first:]]
 
 
+def _grace_s(spec: Mapping[str, Any]) -> float | None:
+    """Return the time the pod gives its containers to end; None where it does not say."""
+    given = spec.get("terminationGracePeriodSeconds")
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        return None
+    return float(max(0, min(given, 1e9)))
+
+
+def _with_room_to_linger(spec: Mapping[str, Any], options: Options) -> Options:
+    """Return options whose preStop leaves half of the pod's grace period for the end itself."""
+    grace_s = _grace_s(spec)
+    if grace_s is None or options.preStop <= grace_s / 2:
+        return options
+    return msgspec.structs.replace(options, preStop=grace_s / 2)
+
+
+def _warnings(
+    metadata: Mapping[str, Any], spec: Mapping[str, Any], plan: Plan, options: Options
+) -> Iterator[str]:
+    service = words(metadata, "annotations").get(SERVICE)
+    if service is not None and not plan.has(service):
+        near = suggestion(service, plan.services) if plan.services else ""
+        yield f"{SERVICE}: {service} has no settings of its own, the pod takes those for all{near}"
+    if is_guaranteed([*containers(spec), *containers(spec, "initContainers")]) and not is_guaranteed(
+        [{"resources": resources(options)}]
+    ):
+        yield (
+            "the pod's QoS class was Guaranteed and is Burstable with the sidecar: requests and limits of the sidecar, "
+            "cpu and memory, have to be the same"
+        )
+
+
 def _lifetime(
     spec: Mapping[str, Any], settings: Settings, options: Options, outcome: Outcome
 ) -> dict[str, str]:
     """Return overrides that let the sidecar end within the pod's grace period, and let a job's pod end at all."""
     changed: dict[str, str] = {}
-    given = spec.get("terminationGracePeriodSeconds")
-    grace_s = float(given) if isinstance(given, int | float) else _DEFAULT_GRACE_S
+    given_s = _grace_s(spec)
+    grace_s = _DEFAULT_GRACE_S if given_s is None else given_s
     before_s = 0.0 if options.is_native else options.preStop
-    room_s = max(1.0, grace_s - before_s - (0.0 if given is None and not before_s else _LEFT_S))
+    room_s = max(1.0, grace_s - before_s - (0.0 if given_s is None and not before_s else _LEFT_S))
     if settings.drain.grace > room_s:
         changed["drain.grace"] = f"{room_s:g}s"
-    if not options.is_native and spec.get("restartPolicy", "Always") != "Always":
+    if not options.is_native and (spec.get("restartPolicy") or "Always") != "Always":
         changed["allow_shutdown"] = "true"
-        _, port = split_address(settings.admin)
         outcome.warnings.append(
             "a job's pod ends only when its sidecar does: before Kubernetes 1.29 the job has to "
-            f"POST http://127.0.0.1:{port}/shutdown as its last act"
+            f"POST {own_url(settings.admin)}/shutdown as its last act"
         )
     return changed
-
-
-def _taken_ports(spec: Mapping[str, Any], settings: Settings, options: Options) -> list[str]:
-    """Return a line per port of ours that a container of the pod says it listens on."""
-    ours = {split_address(getattr(settings, name))[1]: name for name in ("listen", "ops", "admin")}
-    if options.capture.mode == "hostAliases":
-        ours[options.capture.port] = "capture.port"
-    return [
-        f"container {each['name']} listens on {port['containerPort']}, which is sidegate's {ours[port['containerPort']]}: "
-        f"set {overrides.PREFIX}{ours[port['containerPort']]} to another"
-        for each in [*containers(spec), *containers(spec, "initContainers")]
-        for port in each.get("ports") or ()
-        if port.get("containerPort") in ours
-    ]
 
 
 def _status(options: Options, service: str | None, config_map: str, version: str) -> str:

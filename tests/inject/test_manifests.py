@@ -87,6 +87,18 @@ def test_lists_are_looked_into() -> None:
     assert report.injected == ["Pod/x", "Pod/y"]
 
 
+@pytest.mark.parametrize(
+    ("namespace", "said"), [("kube-system", "it belongs to Kubernetes itself"), ("shop", None)]
+)
+def test_the_namespace_is_that_of_the_workload(namespace: str, said: str | None) -> None:
+    """Its template says none: kube-system's workloads got a sidecar, and no pod the ConfigMap."""
+    text = DEPLOYMENT.replace("  name: orders\n", f"  name: orders\n  namespace: {namespace}\n")
+    by = plan(configMap="sidegate", configMapNamespaces=["shop"])
+    report = inject_all(text, by, version="1")
+    assert [why for _, why in report.skipped] == ([said] if said else [])
+    assert ("configMap:\n" in report.text) is (namespace == "shop")
+
+
 def test_what_asks_for_it_only() -> None:
     report = inject_all(DEPLOYMENT, plan(), version="1", is_asked=False)
     assert report.text == DEPLOYMENT

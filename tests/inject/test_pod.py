@@ -226,6 +226,76 @@ def test_the_sidecar_ends_within_the_pods_grace_period(
     assert env_of(sidecar(outcome)).get("SIDEGATE_DRAIN__GRACE") == drain
 
 
+@pytest.mark.parametrize(
+    ("grace_s", "linger", "drain"),
+    [(None, "5s", "20s"), (60, "5s", None), (8, "4s", "1s"), (1, "0.5s", "1s"), (0, None, "1s")],
+)
+def test_a_plain_sidecar_lingers_half_of_the_grace_period_at_most(
+    grace_s: int | None, linger: str | None, drain: str | None
+) -> None:
+    """It lingered through a short one, and was killed before it heard of the end."""
+    spec = {} if grace_s is None else {"terminationGracePeriodSeconds": grace_s}
+    made = sidecar(injected(pod(spec=spec), plan(kubeVersion="1.28")))
+    hook = made["lifecycle"].get("preStop")
+    assert (hook and hook["exec"]["command"][-1]) == linger
+    assert env_of(made).get("SIDEGATE_DRAIN__GRACE") == drain
+
+
+@pytest.mark.parametrize("given", [True, "30", 10**400, -1, None])
+def test_a_grace_period_that_cannot_be_is_not_stumbled_over(given: Any) -> None:
+    assert injected(pod(spec={"terminationGracePeriodSeconds": given})).pod is not None
+
+
+def test_a_restart_policy_of_null_is_none() -> None:
+    assert injected(pod(spec={"restartPolicy": None}), plan(kubeVersion="1.28")).warnings == []
+
+
+EQUAL = {"limits": {"cpu": "1", "memory": "1Gi"}}
+
+
+@pytest.mark.parametrize(
+    ("resources", "by", "is_warned"),
+    [
+        (EQUAL, {}, True),
+        ({**EQUAL, "requests": {"cpu": "500m", "memory": "1Gi"}}, {}, False),
+        ({}, {}, False),
+        (None, {}, False),
+        (
+            EQUAL,
+            {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"cpu": "100m", "memory": "64Mi"}},
+            False,
+        ),
+    ],
+)
+def test_a_guaranteed_pod_that_no_longer_is_one_is_warned_of(
+    resources: Any, by: dict[str, Any], is_warned: bool
+) -> None:
+    """A pinned CPU is lost with the class."""
+    outcome = injected(
+        pod(spec={"containers": [{"name": "app", "resources": resources}]}), plan(resources=by)
+    )
+    assert any("QoS class was Guaranteed" in said for said in outcome.warnings) is is_warned
+
+
+@pytest.mark.parametrize(
+    ("memory", "limit", "is_refused"),
+    [
+        ("64Mi", "64Mi", False),
+        ("1Gi", "1000M", True),
+        ("0.5Gi", "512Mi", False),
+        ("100", "1k", False),
+        ("64Mi", None, False),
+    ],
+)
+def test_more_is_not_requested_than_the_limit(memory: str, limit: str | None, is_refused: bool) -> None:
+    """The API server would refuse every pod."""
+    made = Plan(
+        {"upstream": {"url": URL}, "resources": {"requests": {"memory": memory}, "limits": {"memory": limit}}}
+    )
+    said = [f"resources: requests.memory {memory} may not exceed limits.memory {limit}"]
+    assert made.problems == (said if is_refused else [])
+
+
 @pytest.mark.parametrize(("port", "key"), [(8880, "listen"), (8881, "ops"), (8882, "admin")])
 def test_a_port_that_the_app_has_already_is_refused(port: int, key: str) -> None:
     given = pod(spec={"containers": [{"name": "app", "ports": [{"containerPort": port}]}]})
@@ -259,7 +329,7 @@ class TestCapture:
         outcome = injected(pod(spec={"containers": [app]}))
         assert outcome.pod is not None
         env = env_of(outcome.pod["spec"]["containers"][0])
-        assert env["NO_PROXY"].startswith("corp.example,localhost,")
+        assert env["NO_PROXY"] == "corp.example,127.0.0.1"
         assert env["HTTP_PROXY"] == "http://corp:3128"
 
     def test_the_sidecar_itself_gets_none_of_it(self) -> None:
@@ -280,7 +350,7 @@ class TestCapture:
     @pytest.mark.parametrize(
         ("values", "given", "said"),
         [
-            ({"upstream": {"url": "http://10.0.0.7"}}, pod(), "it needs a name"),
+            ({"upstream": {"url": "http://10.0.0.7"}}, pod(), "it needs a DNS name"),
             ({"kubeVersion": "1.20"}, pod(), "set capture.port to 1024 or more"),
             (
                 {},
@@ -328,3 +398,8 @@ def test_scrape_annotations_are_set_unless_the_pod_has_its_own() -> None:
     )
     assert outcome.pod is not None
     assert outcome.pod["metadata"]["annotations"]["prometheus.io/port"] == "9"
+    outcome = injected(pod(metadata={"annotations": {"prometheus.io/port": "9"}}))
+    assert outcome.pod is not None
+    assert {k: v for k, v in outcome.pod["metadata"]["annotations"].items() if "prometheus" in k} == {
+        "prometheus.io/port": "9"
+    }
