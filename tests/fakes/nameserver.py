@@ -20,10 +20,10 @@ class NameServer(asyncio.DatagramProtocol):
         self.deaf = False
         self.asked: list[tuple[str, str]] = []
 
-    async def open(self) -> int:
+    async def open(self, host: str = "127.0.0.1", port: int = 0) -> int:
         """Listen; return the port."""
         loop = asyncio.get_running_loop()
-        await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
+        await loop.create_datagram_endpoint(lambda: self, local_addr=(host, port))
         return int(self.transport.get_extra_info("sockname")[1])
 
     def connection_made(self, transport: Any) -> None:
