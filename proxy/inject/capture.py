@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from proxy.config.settings import Settings, split_address
 from proxy.inject.container import own_url
@@ -27,8 +27,9 @@ def overrides(settings: Settings, options: Options) -> dict[str, str]:
     """Return what the capture asks of the sidecar's own configuration: paths and texts."""
     if options.capture.mode not in ("hostAliases", "redirect"):
         return {}
-    # Here the app calls by the upstream's own URL: what is in that path comes with the call.
-    changed = {"upstream.url": urlunsplit((*urlsplit(settings.upstream.url)[:2], "", "", ""))}
+    url = urlsplit(settings.upstream.url)
+    # Here the app calls by the upstream's own URL: what is in its path comes with the call.
+    changed = {"upstream.url": f"{url.scheme}://{url.netloc}"} if url.path.strip("/") else {}
     if options.capture.mode == "hostAliases":
         changed |= {"listen": f"127.0.0.1:{options.capture.port}", "upstream.dns.hosts_file": "false"}
     return changed
@@ -56,29 +57,44 @@ def _env(spec: Spec, settings: Settings, options: Options, problems: list[str]) 
         added = []
         for name in ("SIDEGATE_URL", *options.capture.baseUrlVars):
             if name in present:
-                value = url + (_beyond(present[name].get("value"), settings.upstream.url) or "")
+                value = _moved(present[name].get("value"), settings.upstream.url, url) or url
                 present[name].pop("valueFrom", None)
                 present[name]["value"] = value
             else:
                 added.append({"name": name, "value": url})
         # In front, so that the app's own variables may refer to them: SEARCH_URL = $(SIDEGATE_URL)/search.
         env[:0] = added
-        if not present.keys().isdisjoint(_PROXIES):
-            _spare(
-                env, present, (urlsplit(url).hostname or "",)
-            )  # the app's own proxy stays, but not for the sidecar
+        if _has_proxy(present):
+            _spare(env, present, (urlsplit(url).hostname or "",))
         elif options.capture.httpProxy:
             env += [{"name": name, "value": url} for name in ("HTTP_PROXY", "http_proxy")]
             _spare(env, present, options.capture.noProxy)
 
 
-def _beyond(value: Any, upstream: str) -> str | None:
-    """Return what a base URL of the app's has behind the upstream's; None where it does not lie below that."""
-    base = upstream.partition("://")[2].rstrip("/")
-    scheme, _, rest = str(value).partition("://")
-    behind = rest.removeprefix(base)
-    is_below = scheme in ("http", "https") and rest.startswith(base) and behind[:1] in ("", "/")
-    return behind if is_below else None
+def _moved(value: Any, upstream: str, to: str) -> str | None:
+    """Return a base URL of the app's with ``to`` in place of the upstream's; None where it does not lie below that."""
+    try:
+        given, above = urlsplit(str(value)), urlsplit(upstream)
+        is_same = given.hostname == above.hostname and _port_of(given) == _port_of(above)
+    except ValueError:
+        return None
+    path = above.path.rstrip("/")
+    if not is_same or not (given.path == path or given.path.startswith(f"{path}/")):
+        return None
+    _, at, _ = given.netloc.rpartition("@")
+    credentials = given.netloc[: given.netloc.rfind("@")] + at if at else ""
+    return urlunsplit(
+        ("http", credentials + urlsplit(to).netloc, given.path[len(path) :], given.query, given.fragment)
+    )
+
+
+def _port_of(url: SplitResult) -> int | None:
+    """Return the port that a URL names; None where it is its scheme's own, for the app and the upstream may differ in that."""
+    return None if url.port == {"http": 80, "https": 443}.get(url.scheme) else url.port
+
+
+def _has_proxy(present: dict[str, Spec]) -> bool:
+    return not present.keys().isdisjoint(_PROXIES)
 
 
 def _spare(env: list[Any], present: dict[str, Spec], hosts: tuple[str, ...]) -> None:
