@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from proxy.config.settings import Settings, split_address
 from proxy.inject.container import own_url
@@ -38,6 +38,12 @@ def overrides(settings: Settings, options: Options) -> dict[str, str]:
 def apply(spec: Spec, settings: Settings, options: Options, version: str, problems: list[str]) -> None:
     """Change ``spec`` so that the app's calls come to the sidecar; a line per mistake is added to ``problems``."""
     _MODES[options.capture.mode](spec, settings, options, problems)
+    if options.capture.mode in ("hostAliases", "redirect"):
+        # A proxy of the app's own would carry the call past the sidecar.
+        host = urlsplit(settings.upstream.url).hostname or ""
+        for each in _served_containers(spec, options):
+            if _has_proxy(present := _variables(each)):
+                _spare(each["env"], present, (host,))
     if options.capture.mode == "redirect" and not problems:
         # First where the sidecar comes right after it; a plain sidecar is not up before all of these have ended, so last.
         before = listed(spec, "initContainers")
@@ -81,8 +87,7 @@ def _moved(value: Any, upstream: str, to: str) -> str | None:
     path = above.path.rstrip("/")
     if not is_same or not (given.path == path or given.path.startswith(f"{path}/")):
         return None
-    _, at, _ = given.netloc.rpartition("@")
-    credentials = given.netloc[: given.netloc.rfind("@")] + at if at else ""
+    credentials = given.netloc[: given.netloc.rfind("@") + 1]
     return urlunsplit(
         ("http", credentials + urlsplit(to).netloc, given.path[len(path) :], given.query, given.fragment)
     )
@@ -125,13 +130,13 @@ def warnings(spec: Spec, settings: Settings, options: Options) -> Iterator[str]:
     for each in _served_containers(spec, options):
         present = _variables(each)
         for name in options.capture.baseUrlVars:
-            given = present.get(name, {}).get("value")
-            if given and _beyond(given, url) is None:
+            given = str(present.get(name, {}).get("value") or "")
+            if given and _moved(given, url, url) is None:
                 yield (
-                    f"container {each['name']}: {name} was {given}, which does not lie below upstream.url: "
-                    f"what the app asks for now goes to {url}"
+                    f"container {each['name']}: {name} was {re.sub('//[^/@]*@', '//', given)}, which does not lie below "
+                    f"upstream.url: what the app asks for now goes to {url}"
                 )
-        is_proxied = options.capture.httpProxy or not present.keys().isdisjoint(_PROXIES)
+        is_proxied = options.capture.httpProxy or _has_proxy(present)
         for name in ("NO_PROXY", "no_proxy"):
             if is_proxied and present.get(name, {}).get("valueFrom") is not None:
                 yield f"container {each['name']}: {name} comes from elsewhere and stays: it has to name 127.0.0.1"
