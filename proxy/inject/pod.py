@@ -205,8 +205,8 @@ def _warnings(
         [{"resources": resources(options)}]
     ):
         yield (
-            "the pod's QoS class was Guaranteed and is Burstable with the sidecar: requests and limits of the sidecar, "
-            "cpu and memory, have to be the same"
+            "the pod's QoS class was Guaranteed and is Burstable with the sidecar; to keep it, give the sidecar's resources "
+            "limits for cpu and memory, and requests that are the same"
         )
 
 

@@ -74,6 +74,10 @@ class TestBaseUrls:
             ("http://data.example.com/apis", OURS),
             ("http://other.example.com/api/v2", OURS),
             ("data.example.com/api/v2", OURS),
+            ("http://[::1", OURS),
+            ("https://Data.example.com:443/api/v2?key=1", f"{OURS}/v2?key=1"),
+            ("http://data.example.com:8080/api/v2", OURS),
+            ("https://user:pw@data.example.com/api/v2", "http://user:pw@127.0.0.1:8880/v2"),
         ],
     )
     def test_what_lies_behind_the_upstreams_url_stays(self, given: str, expected: str) -> None:
@@ -98,6 +102,13 @@ class TestBaseUrls:
             any(f"DATA_URL was {given}, which does not lie below" in said for said in outcome.warnings)
             is is_said
         )
+
+    def test_a_password_is_not_said(self) -> None:
+        app = {"name": "app", "env": [var("DATA_URL", "http://user:pw@b.example/")]}
+        (said,) = injected(
+            pod(spec={"containers": [app]}), plan(capture={"baseUrlVars": ["DATA_URL"]})
+        ).warnings
+        assert "DATA_URL was http://b.example/" in said
 
     def test_ours_come_first_so_that_others_may_refer_to_them(self) -> None:
         """Kubernetes puts in for $(NAME) only what stands above."""
@@ -126,6 +137,18 @@ def test_an_address_of_its_own_family_is_what_the_app_calls() -> None:
 
 
 class TestHostAliases:
+    @pytest.mark.parametrize("mode", ["hostAliases", "redirect"])
+    def test_an_apps_own_proxy_is_not_for_the_upstream(self, mode: str) -> None:
+        """It carried the calls past the sidecar."""
+        env = env_after([var("https_proxy", CORP), var("http_proxy", CORP)], plan(capture={"mode": mode}))
+        assert env == {
+            "https_proxy": CORP,
+            "http_proxy": CORP,
+            "NO_PROXY": "data.example.com",
+            "no_proxy": "data.example.com",
+        }
+        assert env_after([], plan(capture={"mode": mode})) == {}
+
     @pytest.mark.parametrize("values", [{}, {"runAsUser": None}])
     def test_a_low_port_needs_the_sysctl_whoever_the_user_is(self, values: dict[str, Any]) -> None:
         """OpenShift picks the user, but never root."""
