@@ -49,10 +49,10 @@ demo: $(VENV)/.runtime  ## the fragile upstream and eight pods, direct against t
 test: $(VENV)/.dev parts-test  ## every test but the soak and the bench
 	@$(BIN)/python -m pytest -m "not soak and not kube and not cluster" $(PYTEST)
 
-test-kube: $(VENV)/.dev $(VENV)/kube/helm parts-kube  ## the chart under real Helm
-	@$(BIN)/python -m pytest -m kube tests/chart $(PYTEST)
+test-kube: $(VENV)/.dev $(VENV)/kube/helm parts-kube  ## the chart under real Helm, patches under kubectl, all of it against the schemas of each release
+	@$(BIN)/python -m pytest -m kube tests/chart tests/inject $(PYTEST)
 
-test-cluster: $(VENV)/.dev parts-cluster  ## real pods and a real one-node Kubernetes; root only, minutes
+test-cluster: $(VENV)/.dev $(VENV)/kube/helm parts-cluster  ## real pods and a real one-node Kubernetes; root only, minutes
 	@$(BIN)/python -m pytest -m cluster tests/cluster $(PYTEST)
 
 lint: lint-format lint-style lint-types lint-imports lint-locks  ## format, style, types, who may import whom, and whether the locks fit
