@@ -87,6 +87,12 @@ def _injected(
     outcome.warnings += _warnings(metadata, spec, plan, options)
     outcome.warnings += capture.warnings(spec, settings, options)
     outcome.problems += ports.problems(spec, settings, options)
+    if options.capture.mode == "redirect" and any(
+        each["name"] == capture.REDIRECT for each in [*containers(spec), *containers(spec, "initContainers")]
+    ):
+        outcome.problems.append(
+            f"the pod has a container {capture.REDIRECT} already, which capture.mode redirect brings"
+        )
     if any(each.get("name") == VOLUME for each in spec.get("volumes") or ()):
         outcome.problems.append(
             f"spec.volumes: the pod has a volume {VOLUME} already, which the sidecar brings"
@@ -97,7 +103,7 @@ def _injected(
     file = f"{service}.yaml" if service is not None else "config.yaml"
     config_map = options.configMap if {namespace, "*"} & set(options.configMapNamespaces) else ""
     sidecar = container(settings, options, version=version, file=file, overrides=mine)
-    _place(spec, sidecar, is_native=options.is_native)
+    _place(spec, sidecar, options)
     listed(spec, "volumes").append(volume(config_map, file))
     for name in options.imagePullSecrets:
         secrets = listed(spec, "imagePullSecrets")
@@ -170,11 +176,11 @@ def _not_sections(section: Mapping[str, Any], key: str, path: str, *, is_named: 
     return []
 
 
-def _place(spec: dict[str, Any], sidecar: dict[str, Any], *, is_native: bool) -> None:
+def _place(spec: dict[str, Any], sidecar: dict[str, Any], options: Options) -> None:
     """Put the sidecar first, after what rewrites packets: whatever comes later may call through it."""
-    key = "initContainers" if is_native else "containers"
+    key = "initContainers" if options.is_native else "containers"
     others = spec.get(key) or []
-    first = 1 if others and others[0].get("name") == capture.REDIRECT else 0
+    first = 1 if options.is_native and options.capture.mode == "redirect" else 0
     spec[key] = [*others[:first], sidecar, *others[first:]]
 
 

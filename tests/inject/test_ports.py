@@ -51,3 +51,11 @@ def test_a_volume_of_our_name_is_refused() -> None:
     assert outcome.problems == [
         "spec.volumes: the pod has a volume sidegate-config already, which the sidecar brings"
     ]
+
+
+def test_a_container_of_our_name_is_refused_where_we_bring_one() -> None:
+    given = pod(spec={"initContainers": [{"name": "sidegate-redirect"}]})
+    assert injected(given).pod is not None
+    assert injected(given, plan(capture={"mode": "redirect"})).problems == [
+        "the pod has a container sidegate-redirect already, which capture.mode redirect brings"
+    ]
