@@ -120,6 +120,16 @@ def test_the_certificate_is_for_the_service_and_by_the_authority_in_the_webhook(
         (["upstream.url=http://a", "injector.tls.days=30"], "renewDays must be less than days"),
         (["upstream.url=http://a", "capture.mode=redirect", "runAsUser=null"], "runAsUser: required"),
         (["upstream.url=http://a", "timeouts.total=soon"], "'/timeouts/total'"),
+        (
+            ["upstream.url=http://a", "services.config.limits.rate=1"],
+            "services.config: expected what a label can hold",
+        ),
+        (
+            ["upstream.url=http://a", "services.a b.limits.rate=1"],
+            "services.a b: expected what a label can hold",
+        ),
+        (["upstream.url=http://a", "ops=127.0.0.1:8881"], "ops: the kubelet asks at the pod's address"),
+        (["upstream.url=http://a", "ops=[::1]:8881"], "ops: the kubelet asks at the pod's address"),
     ],
 )
 def test_wrong_values_fail_with_a_sentence(values: list[str], said: str) -> None:

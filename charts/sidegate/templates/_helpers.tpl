@@ -72,6 +72,10 @@ global namespaces injector podMonitor serviceMonitor alerts dashboards trial
 {{- end -}}
 {{- if $v.forward_proxy.enabled }}{{ fail "forward_proxy.enabled: not in this release; leave it false" }}{{ end -}}
 {{- if ne $v.fleet.mode "local" }}{{ fail (printf "fleet.mode %s: not in this release; use local" $v.fleet.mode) }}{{ end -}}
+{{- range $name, $_ := $v.services }}
+{{- if or (eq $name "config") (not (regexMatch "^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$" $name)) }}{{ fail (printf "services.%s: expected what a label can hold, and not config, which is the file of all others" $name) }}{{ end -}}
+{{- end -}}
+{{- if regexMatch "^(localhost|127[.].*|\\[::1\\]):" $v.ops }}{{ fail (printf "ops: the kubelet asks at the pod's address, not at loopback; listen at 0.0.0.0 or [::] (got %s)" $v.ops) }}{{ end -}}
 {{- with $v.injector.tls }}
 {{- if and (eq .mode "existing") (or (not .secretName) (not .caBundle)) }}{{ fail "injector.tls: mode existing needs secretName and caBundle" }}{{ end -}}
 {{- if le (int .days) (int .renewDays) }}{{ fail "injector.tls: renewDays must be less than days" }}{{ end -}}
