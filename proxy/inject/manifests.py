@@ -71,13 +71,15 @@ def _documents(text: str) -> Iterator[tuple[str, str]]:
 def _inject_document(text: str, number: int, plan: Plan, version: str, is_asked: bool, report: Report) -> str:
     try:
         tree = _reader().load(text)
+        pods = list(_pods(tree))
+        uses = _uses(tree)
+        for _, _, pod in pods:
+            _write_out(pod, uses)
     except (YAMLError, ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         report.problems.append(f"document {number}: {not_yaml(error)}")
         return text
     changed = False
-    uses = _uses(tree)
-    for name, namespace, pod in _pods(tree):
-        _write_out(pod, uses)
+    for name, namespace, pod in pods:
         outcome = inject(pod, plan, namespace=namespace, is_namespace_asking=is_asked, version=version)
         changed |= _note(name, pod, outcome, report)
     if not changed:

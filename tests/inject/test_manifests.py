@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,11 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from proxy.inject.manifests import inject_all
+from tests.inject.hostile import plans, pods
 from tests.inject.pods import URL, plan
 
 SERVICE = "# the first\napiVersion: v1\nkind: Service\nmetadata: {name: orders}   # stays\n"
@@ -105,7 +109,30 @@ def test_what_asks_for_it_only() -> None:
     assert "neither the pod nor its namespace asks" in report.skipped[0][1]
 
 
-@pytest.mark.parametrize("text", ["a: [1\n", "a: 1\na: 2\n", "\tkey: 1\n"])
+@given(
+    given=pods,
+    kind=st.sampled_from(["Pod", "Deployment", "CronJob", "List", "PodList", "Service", "", None]),
+    values=plans,
+)
+@settings(max_examples=30)  # reading YAML with its comments takes its time
+def test_whatever_the_document_it_never_crashes_and_a_second_time_changes_nothing(
+    given: dict[str, Any], kind: str | None, values: dict[str, Any]
+) -> None:
+    template: Any = {"apiVersion": "v1", "kind": "Pod", **given}
+    tree: Any = {
+        "kind": kind,
+        "spec": {"template": template, "jobTemplate": {"spec": {"template": template}}},
+    }
+    text = json.dumps({**tree, "items": [template]} if kind != "Pod" else template, indent=1)
+    report = inject_all(text, plan(**values), version="1")
+    if report.problems or not report.injected:
+        assert report.problems or report.text == text
+        return
+    again = inject_all(report.text, plan(**values), version="1")
+    assert (again.problems, again.injected, again.text) == ([], [], report.text)
+
+
+@pytest.mark.parametrize("text", ["a: [1\n", "a: 1\na: 2\n", "\tkey: 1\n", "a: !!timestamp x\n"])
 def test_what_is_no_yaml_is_named_by_its_number(text: str) -> None:
     report = inject_all(f"{SERVICE}---\n{text}", plan(), version="1")
     assert report.problems[0].startswith("document 2: not YAML: ")
