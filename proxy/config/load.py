@@ -37,10 +37,19 @@ _Yaml12.add_implicit_resolver(
 )
 
 
-def read_yaml(text: str) -> Any:
+class _WithoutAliases(_Yaml12):
+    """A few lines of aliases say more than memory holds, so who is not trusted may use none."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not taken here")
+        return super().compose_node(parent, index)
+
+
+def read_yaml(text: str, *, is_trusted: bool = True) -> Any:
     """Return what ``text`` says; yaml.YAMLError where it is not YAML."""
     try:
-        return yaml.load(text, Loader=_Yaml12)
+        return yaml.load(text, Loader=_Yaml12 if is_trusted else _WithoutAliases)
     except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         # What PyYAML lets through from its constructors: a 13th month, !!int of nothing, a thousand brackets.
         raise yaml.YAMLError(f"a value that cannot be read: {error}") from error

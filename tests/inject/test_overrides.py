@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -72,7 +73,8 @@ def _tree(texts: dict[str, str]) -> dict[str, Any]:
     "text",
     [
         "2001-99-99",
-        "[" * 3000,
+        "[" * 33,
+        "- " * 3000,
         "!!int ''",
         "!!bool x",
         "!!timestamp x",
@@ -98,7 +100,18 @@ def test_aliases_are_refused_before_they_grow() -> None:
         for above, below in zip("abcdefghi", "bcdefghij", strict=True)
     )
     (problem,) = injected(annotated(**{"limits.rate": text})).problems
-    assert problem == "sidegate.dev/limits.rate: not YAML: aliases are not for annotations"
+    assert problem == "sidegate.dev/limits.rate: not YAML: aliases are not taken here"
+
+
+@pytest.mark.parametrize(
+    "texts", [{"routes": "[" * 16000}, {"routes": "{" * 33}, {"a": "x" * 16000, "b": "y" * 1000}]
+)
+def test_what_takes_long_to_read_is_refused_at_once(texts: dict[str, str]) -> None:
+    """One pod held the webhook up for as long as its author liked."""
+    before = time.process_time()
+    (problem, *_) = injected(annotated(**texts)).problems
+    assert "nested too deeply" in problem or "16384 characters at most" in problem
+    assert time.process_time() - before < 0.3
 
 
 def test_a_star_in_a_word_is_no_alias() -> None:
