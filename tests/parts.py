@@ -47,6 +47,14 @@ PARTS = {
         Part("podman", "podman netavark", frozenset({"cluster"})),
         Part("runc", "runc", frozenset({"cluster"})),
         Part("ip", "iproute2", frozenset({"cluster"})),
+        Part("etcd", "etcd-server", frozenset({"cluster"})),
+        Part("containerd", "containerd", frozenset({"cluster"})),
+        Part("/usr/lib/cni/bridge", "containernetworking-plugins", frozenset({"cluster"})),
+        Part(
+            "/usr/lib/go-1.19/bin/go",
+            "golang-1.19-go golang-github-modern-go-reflect2-dev",
+            frozenset({"cluster"}),
+        ),
         Part("promtool", "prometheus", frozenset({"kube"})),
     )
 }

@@ -1,8 +1,8 @@
 """One microservice as it runs in a pod of its own: ``python -m proxy.lab.app``, for deploy/examples and the load Job.
 
 It pulls numbered pages with some threads from the base URL in ``DATA_URL`` (or ``SIDEGATE_URL``, or ``--url``) and knows nothing
-of Sidegate. Each round ends with one line of JSON; with ``--rounds 0`` rounds go on until SIGTERM. The exit code is 1 where the app
-saw an error or a page is missing, 2 where it was told nonsense.
+of Sidegate. Each round ends with one line of JSON; with ``--rounds 0`` rounds go on until SIGTERM. The exit code is 1 where the
+app saw an error or a page is missing, 2 where it was told nonsense.
 """
 
 from __future__ import annotations

@@ -75,9 +75,16 @@ def _build(place: Path) -> None:
         str(place / "gp" / "src"),
     ]
     _run(generate, sources, _environment(place))
-    stamp = "k8s.io/kubernetes/vendor/k8s.io/component-base/version"
     major, minor, _ = VERSION.split(".")
-    flags = f"-s -w -X {stamp}.gitVersion=v{VERSION} -X {stamp}.gitMajor={major} -X {stamp}.gitMinor={minor}"
+    said = {"gitVersion": f"v{VERSION}", "gitMajor": major, "gitMinor": minor}
+    # What /version answers is client-go's, what --version prints is component-base's.
+    stamps = (
+        "k8s.io/kubernetes/vendor/k8s.io/component-base/version",
+        "k8s.io/kubernetes/vendor/k8s.io/client-go/pkg/version",
+    )
+    flags = " ".join(
+        ["-s -w", *(f"-X {stamp}.{name}={value}" for stamp in stamps for name, value in said.items())]
+    )
     built = place / "bin"
     for name in PROGRAMS:
         print(f"building {name}", flush=True)

@@ -50,6 +50,7 @@ class Node:
         self.kubeconfig = folder / "kubeconfig"
         self._pki = folder / "pki"
         self._running: list[tuple[str, subprocess.Popen[bytes]]] = []
+        self._others = namespaces()
         self._bin = programs()
         self._socket = folder / "containerd.sock"
 
@@ -86,7 +87,7 @@ class Node:
     def load(self, image: str) -> None:
         """Take an image from podman's storage into containerd's."""
         tar = images.export(image, self.folder / "image.tar")
-        ctr = [require("ctr"), "-a", str(self._socket), "-n", "k8s.io", "images", "import", str(tar)]
+        ctr = ["ctr", "-a", str(self._socket), "-n", "k8s.io", "images", "import", str(tar)]
         subprocess.run(ctr, check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=300)
         tar.unlink()
 
@@ -319,7 +320,7 @@ state = "{self.folder}/containerd/run"
             self.kubectl(
                 "delete", kinds, "-A", "--all", "--grace-period=0", "--force", "--wait=false", check=False
             )
-            ctr = [require("ctr"), "-a", str(self._socket), "-n", "k8s.io", "tasks", "ls", "-q"]
+            ctr = ["ctr", "-a", str(self._socket), "-n", "k8s.io", "tasks", "ls", "-q"]
             wait_for("the pods' end", lambda: not subprocess.check_output(ctr, timeout=20).strip(), 40)
 
     def _clean(self) -> None:
@@ -332,8 +333,15 @@ state = "{self.folder}/containerd/run"
         for line in reversed(Path("/proc/mounts").read_text().splitlines()):
             if line.split()[1].startswith(str(self.folder)):
                 subprocess.run(["umount", "-l", line.split()[1]], check=False, capture_output=True)
+        for name in namespaces() - self._others:
+            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
         subprocess.run(["ip", "link", "del", BRIDGE], check=False, capture_output=True)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def namespaces() -> set[str]:
+    """Network namespaces that containerd made for pods."""
+    return {path.name for path in Path("/run/netns").glob("cni-*")}
 
 
 def pause() -> str:
