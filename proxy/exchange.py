@@ -157,6 +157,10 @@ class Exchange:
                 return refusal
         if isinstance(path, Refusal):
             return LocalReply(path.status, Reason.BAD_REQUEST, path.detail)
+        if plan.hosts:
+            misdirected = plan.refuse_host(request)
+            if misdirected is not None:
+                return LocalReply(misdirected.status, Reason.BAD_REQUEST, misdirected.detail)
         head = plan.encode_head(request, path)
         call.outgoing = OutgoingRequest(head if facts.has_body else head + b"\r\n", request.method == b"HEAD")
         return None

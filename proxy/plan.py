@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from proxy.admit.limiter import Limiter
 from proxy.attempt.attempt import AttemptLimits
-from proxy.config.settings import Match, Settings
+from proxy.config.settings import Match, Settings, split_address
 from proxy.judge.retry import RetryPolicy
 from proxy.wire.headers import tokens
 from proxy.wire.request_facts import Refusal
@@ -46,6 +46,7 @@ class Plan:
     default: RoutePlan
     authority: bytes
     own_authorities: frozenset[bytes]
+    hosts: frozenset[bytes]
     prefix: bytes
     preserves_host: bool
     via: bytes
@@ -82,7 +83,22 @@ class Plan:
             return path
         if authority in self.own_authorities:
             return self.prefix + path
-        return Refusal(421, f"this sidecar carries calls to {self.authority.decode()} only")
+        return self._misdirected(authority)
+
+    def refuse_host(self, request: Request) -> Refusal | None:
+        """Return why the host that a call names is none of ``hosts``; None where it is one, or the call names none.
+
+        Only to be asked where ``hosts`` has any, of a target that ``target_of`` takes.
+        """
+        # RFC 9112 §3.2.2: an absolute target's authority beats the Host header, and is the upstream's or our own by now.
+        host, target = request.facts.host, request.target
+        if host in self.hosts or (target[:1] != b"/" and target != b"*") or bare_host(host) in self.hosts:
+            return None
+        return self._misdirected(host)
+
+    def _misdirected(self, authority: bytes) -> Refusal:
+        named, ours = authority.decode("latin-1"), self.authority.decode()
+        return Refusal(421, f"the call is for {named}, and this sidecar carries calls to {ours} only")
 
     def encode_head(self, request: Request, path: bytes) -> bytes:
         """Return the head for the upstream, without framing and the empty line.
@@ -111,6 +127,27 @@ def authority_of(settings: Settings) -> bytes:
         host = f"[{host}]"
     is_default = url.port is None or url.port == (443 if url.scheme == "https" else 80)
     return (host if is_default else f"{host}:{url.port}").encode()
+
+
+def hosts_of(settings: Settings) -> frozenset[bytes]:
+    """Return what the Host of a call may name, as ``bare_host`` has it; empty takes any.
+
+    Beside those of the setting: the upstream, the sidecar itself, and nothing, which is the server's own name (RFC 9112 §3.3).
+    """
+    if not settings.downstream.hosts:
+        return frozenset()
+    own = split_address(settings.listen)[0]
+    upstream = urlsplit(settings.upstream.url).hostname or ""
+    always = (upstream, own, "localhost", "127.0.0.1", "::1", "")
+    return frozenset(bare_host(name.encode()) for name in (*settings.downstream.hosts, *always))
+
+
+def bare_host(host: bytes) -> bytes:
+    """Return a Host header's host in small letters, without port, brackets, and the dot that ends a full DNS name."""
+    name, colon, port = host.rpartition(b":")
+    if colon and (not port or port.isdigit()) and (b":" not in name or name[-1:] == b"]"):
+        host = name
+    return host.strip(b"[]").lower().removesuffix(b".")
 
 
 def prefix_of(settings: Settings) -> bytes:

@@ -42,6 +42,15 @@ Address = Annotated[
 """HOST:PORT; port 0 picks a free one."""
 
 
+HostName = Annotated[
+    str,
+    Meta(
+        pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)$",
+        description="a host name or address without port, an IPv6 address in brackets",
+    ),
+]
+
+
 def split_address(address: str) -> tuple[str, int]:
     """Return host and port of a checked ``HOST:PORT``, an IPv6 host without its brackets."""
     host, _, port = address.rpartition(":")
@@ -265,6 +274,8 @@ class Downstream(Section, frozen=True):
     """Idle connections of the app are closed after this long. Long, for a close can cross a request on its way."""
     max_connections: Annotated[int, Meta(ge=1, le=100_000)] = 4096
     """Connections the app may hold open; one more is closed at once."""
+    hosts: tuple[HostName, ...] = ()
+    """Names the app may call the upstream by, beside upstream.url's; another Host is answered 421. Empty takes any."""
 
 
 class Drain(Section, frozen=True):

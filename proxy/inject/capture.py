@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -29,10 +30,30 @@ def overrides(settings: Settings, options: Options) -> dict[str, str]:
         return {}
     url = urlsplit(settings.upstream.url)
     # Here the app calls by the upstream's own URL: what is in its path comes with the call.
-    changed = {"upstream.url": f"{url.scheme}://{url.netloc}"} if url.path.strip("/") else {}
+    changed = {"upstream.url": f"{url.scheme}://{url.netloc}"}
     if options.capture.mode == "hostAliases":
-        changed |= {"listen": f"127.0.0.1:{options.capture.port}", "upstream.dns.hosts_file": "false"}
+        changed |= {"listen": f"127.0.0.1:{app_port(settings, options)}", "upstream.dns.hosts_file": "false"}
+    if settings.upstream.host_header == "upstream" and not settings.downstream.hosts:
+        # Another site's name may stand for the same address: its calls would be answered with the upstream's pages.
+        changed["downstream.hosts"] = json.dumps(names_of(url.hostname or ""), separators=(",", ":"))
     return changed
+
+
+def names_of(host: str) -> list[str]:
+    """Return what an app may call the upstream: its name, and the longer and shorter ones of a Service where it has ``svc``."""
+    name, *others = host.split(".")
+    if others[1:2] != ["svc"]:
+        return [host]
+    short = f"{name}.{others[0]}"
+    return list(dict.fromkeys([host, name, short, f"{short}.svc", f"{short}.svc.cluster.local"]))
+
+
+def app_port(settings: Settings, options: Options) -> int:
+    """Return the port the app calls the upstream at, for modes hostAliases and redirect."""
+    if options.capture.port is not None:
+        return options.capture.port
+    url = urlsplit(settings.upstream.url)
+    return (url.port if url.scheme == "http" else None) or 80
 
 
 def apply(spec: Spec, settings: Settings, options: Options, version: str, problems: list[str]) -> None:
@@ -147,7 +168,7 @@ def _host_aliases(spec: Spec, settings: Settings, options: Options, problems: li
     if _is_address(host) or not _DNS_NAME.fullmatch(host):
         problems.append(f"capture.mode hostAliases: upstream.url names {host}; it needs a DNS name")
         return
-    port = options.capture.port
+    port = app_port(settings, options)
     if port < 1024 and not _unprivileged(spec, port, options, problems):
         return
     aliases = listed(spec, "hostAliases")
@@ -210,7 +231,7 @@ def _redirect_container(settings: Settings, options: Options, version: str) -> S
     environment = {
         "SIDEGATE_REDIRECT_HOST": urlsplit(settings.upstream.url).hostname or "",
         "SIDEGATE_REDIRECT_CIDRS": " ".join(redirect.cidrs),
-        "SIDEGATE_REDIRECT_PORT": str(options.capture.port),
+        "SIDEGATE_REDIRECT_PORT": str(app_port(settings, options)),
         "SIDEGATE_REDIRECT_TO": str(port),
         "SIDEGATE_REDIRECT_UID": str(options.runAsUser),
     }

@@ -145,8 +145,9 @@ class Capture(Section, frozen=True):
         "metadata.google.internal",
     )
     """What HTTP_PROXY is not for: cluster, private networks, the clouds' servers of credentials; added to the app's NO_PROXY."""
-    port: Port = 80
-    """The port the app calls the upstream's name at, for modes hostAliases and redirect; plain HTTP."""
+    port: Port | None = None
+    """The port the app calls the upstream's name at, plain HTTP, for modes hostAliases and redirect; null is that of an http://
+    upstream.url, and 80 for an https:// one."""
     redirect: Redirect = Redirect()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from proxy.config.settings import Settings, split_address
+from proxy.inject.capture import app_port
 from proxy.inject.eligible import containers
 from proxy.inject.options import Options
 from proxy.inject.overrides import PREFIX
@@ -13,9 +14,9 @@ from proxy.inject.overrides import PREFIX
 
 def problems(spec: Mapping[str, Any], settings: Settings, options: Options) -> Iterator[str]:
     """Yield a sentence for each that cannot be."""
-    # By hostAliases the sidecar listens at capture.port instead (capture.py).
+    # By hostAliases the sidecar listens where the app calls the upstream instead (capture.py).
     is_aliased = options.capture.mode == "hostAliases"
-    ours: dict[int, str] = {options.capture.port: "capture.port"} if is_aliased else {}
+    ours: dict[int, str] = {app_port(settings, options): "capture.port"} if is_aliased else {}
     for name in ("ops", "admin") if is_aliased else ("listen", "ops", "admin"):
         host, port = split_address(getattr(settings, name))
         if port == 0:

@@ -71,6 +71,23 @@ VALUES: dict[str, dict[str, Any]] = {
     },
     "hostAliases": {"capture": {"mode": "hostAliases"}, "runAsUser": None},
     "hostAliases below 1024": {"capture": {"mode": "hostAliases", "port": 81}},
+    "hostAliases at the port of the url": {
+        "capture": {"mode": "hostAliases"},
+        "upstream": {"url": "http://Data.example.com:8080"},
+    },
+    "hostAliases of TLS": {
+        "capture": {"mode": "hostAliases"},
+        "upstream": {"url": "https://data.example.com:8443/api/"},
+    },
+    "hostAliases of a Service": {
+        "capture": {"mode": "hostAliases"},
+        "upstream": {"url": "http://stock.shop.svc.cluster.local:8080/"},
+    },
+    "hostAliases and names": {"capture": {"mode": "hostAliases"}, "downstream": {"hosts": ["a.example"]}},
+    "hostAliases and any name": {
+        "capture": {"mode": "hostAliases"},
+        "upstream": {"url": "http://data.example.com", "host_header": "preserve"},
+    },
     "none": {"capture": {"mode": "none"}, "scrapeAnnotations": False},
     "variables": {"capture": {"baseUrlVars": ["DATA_URL"], "httpProxy": False}, "listen": "127.0.0.1:9000"},
     "image and resources": {

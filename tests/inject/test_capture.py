@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from tests.inject.pods import env_of, injected, plan, pod
+from tests.inject.pods import env_of, injected, plan, pod, sidecar
 
 OURS = "http://127.0.0.1:8880"
 CORP = "http://corp.example:3128"
@@ -171,6 +172,77 @@ class TestHostAliases:
         given = pod(spec={"initContainers": [{"name": "migrate"}]})
         outcome = injected(given, plan(kubeVersion="1.28", capture={"mode": "hostAliases"}))
         assert "their calls fail before Kubernetes 1.29" in outcome.warnings[0]
+
+    @pytest.mark.parametrize("mode", ["hostAliases", "redirect"])
+    @pytest.mark.parametrize(
+        ("upstream", "names"),
+        [
+            ({"url": "https://Data.example.com:8443/api"}, ["data.example.com"]),
+            ({"url": "http://data.svc.example.com"}, ["data.svc.example.com"]),
+            ({"url": "http://stock.shop"}, ["stock.shop"]),
+            (
+                {"url": "http://stock.shop.svc"},
+                [
+                    "stock.shop.svc",
+                    "stock",
+                    "stock.shop",
+                    "stock.shop.svc.cluster.local",
+                ],
+            ),
+            (
+                {"url": "http://stock.shop.svc.corp.internal"},
+                [
+                    "stock.shop.svc.corp.internal",
+                    "stock",
+                    "stock.shop",
+                    "stock.shop.svc",
+                    "stock.shop.svc.cluster.local",
+                ],
+            ),
+            ({"url": "http://data.example.com", "host_header": "preserve"}, None),
+        ],
+    )
+    def test_the_sidecar_knows_which_names_are_the_upstreams(
+        self, mode: str, upstream: dict[str, Any], names: list[str] | None
+    ) -> None:
+        """Calls for other sites at the same address came to the upstream with its own Host, and got its pages."""
+        said = env_of(sidecar(injected(pod(), plan(upstream=upstream, capture={"mode": mode}))))
+        given = said.get("SIDEGATE_DOWNSTREAM__HOSTS")
+        assert (given and json.loads(given)) == names
+
+    @pytest.mark.parametrize("mode", ["env", "none"])
+    def test_an_app_that_calls_the_sidecar_by_its_address_may_send_any_host(self, mode: str) -> None:
+        assert "SIDEGATE_DOWNSTREAM__HOSTS" not in env_of(
+            sidecar(injected(pod(), plan(capture={"mode": mode})))
+        )
+
+    def test_names_that_the_operator_gives_stay(self) -> None:
+        by = plan(capture={"mode": "redirect"}, downstream={"hosts": ["a.example"]})
+        assert "SIDEGATE_DOWNSTREAM__HOSTS" not in env_of(sidecar(injected(pod(), by)))
+        given = pod(metadata={"annotations": {"sidegate.dev/downstream.hosts": "[b.example]"}})
+        said = env_of(sidecar(injected(given, plan(capture={"mode": "redirect"}))))
+        assert said["SIDEGATE_DOWNSTREAM__HOSTS"] == "[b.example]"
+
+    @pytest.mark.parametrize(
+        ("url", "port", "expected"),
+        [
+            ("http://data.example.com:8080/api", None, 8080),
+            ("http://data.example.com", None, 80),
+            ("https://data.example.com:8443", None, 80),
+            ("http://data.example.com:8080", 81, 81),
+        ],
+    )
+    def test_the_port_the_app_calls_is_that_of_the_upstreams_url(
+        self, url: str, port: int | None, expected: int
+    ) -> None:
+        """It was 80 whatever the URL said, and an app that called the URL went past the sidecar."""
+        values = {"upstream": {"url": url}}
+        aliased = injected(pod(), plan(**values, capture={"mode": "hostAliases", "port": port}))
+        assert env_of(sidecar(aliased))["SIDEGATE_LISTEN"] == f"127.0.0.1:{expected}"
+        redirected = injected(pod(), plan(**values, capture={"mode": "redirect", "port": port}))
+        assert redirected.pod is not None
+        first = redirected.pod["spec"]["initContainers"][0]
+        assert env_of(first)["SIDEGATE_REDIRECT_PORT"] == str(expected)
 
     def test_a_name_that_no_alias_can_hold_is_refused(self) -> None:
         by = plan(upstream={"url": "http://my_host"}, capture={"mode": "hostAliases"})

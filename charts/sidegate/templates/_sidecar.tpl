@@ -96,10 +96,27 @@ seccompProfile: {type: RuntimeDefault}
 {{- if eq $v.capture.mode "hostAliases" -}}
 {{- $url := urlParse $v.upstream.url -}}
 {{- $_ := set $made "upstream.url" (printf "%s://%s" $url.scheme $url.host) -}}
-{{- $_ := set $made "listen" (printf "127.0.0.1:%d" (int $v.capture.port)) -}}
+{{- $_ := set $made "listen" (printf "127.0.0.1:%s" (include "sidegate.appPort" $v)) -}}
 {{- $_ := set $made "upstream.dns.hosts_file" "false" -}}
+{{- if and (eq $v.upstream.host_header "upstream") (not $v.downstream.hosts) -}}
+{{- $host := lower $url.hostname -}}
+{{- $names := list $host -}}
+{{- with regexFind "^[^.]+[.][^.]+[.]svc([.]|$)" $host -}}
+{{- $name := index (splitList "." .) 0 -}}
+{{- $short := printf "%s.%s" $name (index (splitList "." .) 1) -}}
+{{- $names = list $host $name $short (printf "%s.svc" $short) (printf "%s.svc.cluster.local" $short) | uniq -}}
+{{- end -}}
+{{- $_ := set $made "downstream.hosts" (toJson $names) -}}
+{{- end -}}
 {{- end -}}
 {{- toYaml $made -}}
+{{- end }}
+
+{{- /* The port the app calls the upstream at, for capture.mode hostAliases. Call with the values. */}}
+{{- define "sidegate.appPort" -}}
+{{- $url := urlParse .upstream.url -}}
+{{- $own := ternary (regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host)) "" (eq $url.scheme "http") -}}
+{{- .capture.port | int | default ($own | default 80) -}}
 {{- end }}
 
 {{- define "sidegate.file" -}}
@@ -187,14 +204,14 @@ seccompProfile: {type: RuntimeDefault}
 {{- define "sidegate.hostAliases" -}}
 {{- $v := include "sidegate.values" . | fromYaml -}}
 {{- if eq $v.capture.mode "hostAliases" -}}
-- {ip: 127.0.0.1, hostnames: [{{ (urlParse $v.upstream.url).hostname | quote }}]}
+- {ip: 127.0.0.1, hostnames: [{{ (urlParse $v.upstream.url).hostname | lower | quote }}]}
 {{- end }}
 {{- end }}
 
 {{- /* Sysctls of the pod's securityContext, for capture.mode hostAliases at a port below 1024; nothing for the others. */}}
 {{- define "sidegate.sysctls" -}}
 {{- $v := include "sidegate.values" . | fromYaml -}}
-{{- if and (eq $v.capture.mode "hostAliases") (lt (int $v.capture.port) 1024) -}}
+{{- if and (eq $v.capture.mode "hostAliases") (lt (include "sidegate.appPort" $v | int) 1024) -}}
 - {name: net.ipv4.ip_unprivileged_port_start, value: "0"}
 {{- end }}
 {{- end }}
