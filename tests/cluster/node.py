@@ -5,8 +5,8 @@
         node.kubectl("get", "pods")
 
 Every server is a child of the test, on free ports of loopback, and is stopped by its process id; pods live in network namespaces
-behind a bridge of the node's own. There is no kube-proxy and no DNS: Services have no address that works, pods are called by
-theirs. The API server reaches webhooks behind Services all the same, for it looks their pods up itself. Root only.
+behind a bridge of the node's own. There is no kube-proxy: a Service's own address leads nowhere, but its name is answered with
+its pods' (names.py), so ports have to be the same on both. The API server looks up the pods behind webhooks itself. Root only.
 """
 
 from __future__ import annotations
@@ -33,10 +33,12 @@ from cryptography.x509.oid import NameOID
 
 from tests.cluster import images
 from tests.cluster.kubernetes import programs
+from tests.cluster.names import DOMAIN, ServiceNames
 from tests.parts import require, where_in_kube
 
 BRIDGE = "sgtest0"
 SUBNET = "10.244.77.0/24"
+GATEWAY = "10.244.77.1"
 PAUSE = "localhost/sidegate-pause"
 _SERVICES = "10.96.0.0/16"
 _LONG_S = 120.0
@@ -51,6 +53,7 @@ class Node:
         self._pki = folder / "pki"
         self._running: list[tuple[str, subprocess.Popen[bytes]]] = []
         self._others = namespaces()
+        self._names: ServiceNames | None = None
         self._bin = programs()
         self._socket = folder / "containerd.sock"
 
@@ -98,10 +101,21 @@ class Node:
             for path in self.folder.glob("*.log")
         )
 
+    def addresses_of(self, service: str, namespace: str) -> list[str]:
+        """Return the addresses of a Service's pods that are ready."""
+        path = "{.subsets[*].addresses[*].ip}"
+        ran = self._tool(
+            "kubectl", ["-n", namespace, "get", "endpoints", service, "-o", f"jsonpath={path}"], "", 20
+        )
+        return [] if ran.returncode else ran.stdout.split()
+
     def stop(self) -> None:
         """Stop everything that was started, pods first."""
         if any(name == "kubelet" for name, _ in self._running):
             self._delete_pods()
+        if self._names is not None:
+            self._names.__exit__()
+            self._names = None
         while self._running:
             _, process = self._running.pop()
             process.send_signal(signal.SIGTERM)
@@ -136,6 +150,7 @@ class Node:
         self._launch("kube-controller-manager", *common, *account)
         self._launch("kube-scheduler", *common)
         self.load(pause())
+        self._start_names()
         self._start_kubelet(kubelet)
         wait_for("the node", lambda: "True" in self._ready_conditions(), _LONG_S)
 
@@ -231,6 +246,16 @@ state = "{self.folder}/containerd/run"
         self._launch(require("containerd"), "-c", str(config), "-l", "warn")
         wait_for("containerd", self._socket.exists, 30)
 
+    def _start_names(self) -> None:
+        """The bridge, as its plugin would make it at the first pod, and the name server on it."""
+        for words in (
+            ["link", "add", BRIDGE, "type", "bridge"],
+            ["addr", "add", f"{GATEWAY}/24", "dev", BRIDGE],
+            ["link", "set", BRIDGE, "up"],
+        ):
+            subprocess.run([require("ip"), *words], check=True, capture_output=True)
+        self._names = ServiceNames(GATEWAY, self.addresses_of).__enter__()
+
     def _start_kubelet(self, port: int) -> None:
         config = {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -247,6 +272,8 @@ state = "{self.folder}/containerd/run"
             "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
             "authorization": {"mode": "AlwaysAllow"},
             "resolvConf": "/etc/resolv.conf",
+            "clusterDNS": [GATEWAY],
+            "clusterDomain": DOMAIN,
             "registerNode": True,
             "nodeStatusUpdateFrequency": "5s",
             "syncFrequency": "5s",  # how soon a mounted Secret or ConfigMap follows: 60 s unless told

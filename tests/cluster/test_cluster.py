@@ -40,10 +40,8 @@ def node() -> Iterator[Node]:
     with tempfile.TemporaryDirectory(prefix="sg") as folder, Node(Path(folder) / "n") as made:
         made.load(image)
         made.kubectl("apply", "-f", "-", given=with_image(EXAMPLES / "upstream" / "upstream.yaml"))
-        for name, labels in (("shop", ["sidegate.dev/inject=true"]), ("calm", [])):
-            made.kubectl("create", "namespace", name)
-            for label in labels:
-                made.kubectl("label", "namespace", name, label)
+        made.kubectl("apply", "-f", str(EXAMPLES / "eight" / "namespace.yaml"))
+        made.kubectl("create", "namespace", "calm")
         made.kubectl(
             "-n", "upstream", "rollout", "status", "deployment", "upstream", "--timeout=90s", timeout_s=100
         )
@@ -55,10 +53,8 @@ def node() -> Iterator[Node]:
 
 @pytest.fixture(scope="module")
 def values(node: Node) -> dict[str, Any]:
-    """The values of the eight, with an upstream and an image that are there; a failed admission is to be seen."""
+    """The values of the eight, with the image that was built; a failed admission is to be seen."""
     found: dict[str, Any] = yaml.safe_load((EXAMPLES / "eight" / "values.yaml").read_text(encoding="utf-8"))
-    (upstream,) = node.get("pods", "-n", "upstream")["items"]
-    found["upstream"]["url"] = f"http://{upstream['status']['podIP']}:8080"
     found["image"] = {"repository": images.SIDECAR, "tag": images.TAG, "pullPolicy": "Never"}
     found["injector"] = {"failurePolicy": "Fail"}
     found["trial"] = {"path": "/pages/1?size=20"}
