@@ -83,7 +83,9 @@ class Plan:
             return path
         if authority in self.own_authorities:
             return self.prefix + path
-        return self._misdirected(authority)
+        return self._misdirected(
+            authority, "; name it in NO_PROXY (Helm: capture.noProxy), and the app calls it itself"
+        )
 
     def refuse_host(self, request: Request) -> Refusal | None:
         """Return why the host that a call names is none of ``hosts``; None where it is one, or the call names none.
@@ -96,9 +98,9 @@ class Plan:
             return None
         return self._misdirected(host)
 
-    def _misdirected(self, authority: bytes) -> Refusal:
+    def _misdirected(self, authority: bytes, advice: str = "") -> Refusal:
         named, ours = authority.decode("latin-1"), self.authority.decode()
-        return Refusal(421, f"the call is for {named}, and this sidecar carries calls to {ours} only")
+        return Refusal(421, f"the call is for {named}, and this sidecar carries calls to {ours} only{advice}")
 
     def encode_head(self, request: Request, path: bytes) -> bytes:
         """Return the head for the upstream, without framing and the empty line.
