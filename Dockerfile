@@ -1,5 +1,6 @@
 # The sidecar's image: Python, the locked runtime list and the package; no compiler, no pip of ours, no shell script.
-# Any image with Python 3.11 and venv can be the base: --build-arg BASE=...
+# Any image with Python 3.11 and venv can be the base: --build-arg BASE=... A release names it with its digest, BASE=python@sha256:...;
+# everything on top of it is locked by hashes in deploy/locks.
 # --target redirect is the same with iptables: the init container of capture.mode redirect.
 ARG BASE=python:3.11-slim-bookworm
 
