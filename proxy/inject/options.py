@@ -41,7 +41,17 @@ Cidr = Annotated[
 Port = Annotated[int, Meta(ge=1, le=65535)]
 _SERVICE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 CHART_KEYS = frozenset(
-    {"global", "injector", "namespaces", "podMonitor", "serviceMonitor", "alerts", "dashboards", "trial"}
+    {
+        "global",
+        "enabled",
+        "injector",
+        "namespaces",
+        "podMonitor",
+        "serviceMonitor",
+        "alerts",
+        "dashboards",
+        "trial",
+    }
 )
 """Values that only the chart knows; a file of values may hold them."""
 NATIVE_FROM_MINOR = 29

@@ -26,8 +26,18 @@ from proxy.inject.options import Capped, Options, Requested, Resources
 NOT_VALUES = frozenset({"kubeVersion", "configMap", "configMapNamespaces"})
 """Options that the chart fills in itself."""
 
+READ_BY_TEMPLATES = frozenset(
+    {"upstream", "listen", "ops", "admin", "limits", "forward_proxy", "downstream", "fleet", "drain"}
+)
+"""Keys of the sidecar's own configuration that the chart's templates read; the product has defaults for the others."""
+
 _NO_UPSTREAM = Upstream(url="http://nobody.invalid")
 """Stands for the one value that has no default."""
+
+
+Namespace = Annotated[
+    str, Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", description="the name of a namespace")
+]
 
 
 class WebhookTls(Section, frozen=True):
@@ -61,6 +71,8 @@ class Injector(Section, frozen=True):
         requests=Requested(cpu="20m", memory="64Mi"), limits=Capped(memory="128Mi")
     )
     """What the webhook asks of the node."""
+    namespaceLabels: dict[str, str] = {}
+    """Labels that a namespace must have beside sidegate.dev/inject; they keep two releases in one cluster apart."""
     nodeSelector: dict[str, str] = {}
     """Labels of the nodes the webhook may run on."""
     tolerations: tuple[dict[str, Any], ...] = ()
@@ -114,7 +126,7 @@ class Trial(Section, frozen=True):
 class Chart(Section, frozen=True):
     """What only the chart knows."""
 
-    namespaces: tuple[str, ...] = ()
+    namespaces: tuple[Namespace, ...] = ()
     """Namespaces that get the configuration as a ConfigMap, which running pods follow; pods elsewhere keep what they got."""
     injector: Injector = Injector()
     podMonitor: Monitor = Monitor()
@@ -135,6 +147,7 @@ def values_schema() -> dict[str, Any]:
         describe(definitions, field_docs(module))
     describe(definitions, _own_docs())
     definitions = as_written(definitions)
+    own = msgspec.json.schema_components([Options, Chart])[1].keys() - {"Options", "Chart"}
     retry = definitions["Retry"]["properties"]
     retry["true"] = {**retry["on"], "description": "on, as Helm reads it where it is not quoted"}
     retry["true"].pop("default", None)
@@ -142,6 +155,9 @@ def values_schema() -> dict[str, Any]:
     for key in NOT_VALUES:
         del whole[key]
     partial = {f"Partial{name}": _partial(definition) for name, definition in definitions.items()}
+    for name in own:
+        definitions[name]["required"] = _needed(definitions[name]["properties"])
+    read = {key: whole[key] for key in whole if key in READ_BY_TEMPLATES or key in key_types(Options)}
     service = {"type": "object", "properties": _partial(whole), "additionalProperties": False}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
@@ -157,7 +173,12 @@ def values_schema() -> dict[str, Any]:
                 "default": {},
             },
             "global": {"type": "object", "description": "Helm's own; nothing here reads it"},
+            "enabled": {
+                "type": "boolean",
+                "description": "A condition of charts that depend on this one; nothing here reads it",
+            },
         },
+        "required": _needed({**read, **_properties(definitions, "Chart")}),
         "additionalProperties": False,
         "definitions": {**definitions, **partial},
     }
@@ -238,6 +259,16 @@ def _written(value: Any, hint: Any) -> str:
 def _properties(definitions: dict[str, Any], name: str) -> dict[str, Any]:
     found: dict[str, Any] = copy.deepcopy(definitions[name]["properties"])
     return found
+
+
+def _needed(properties: dict[str, Any]) -> list[str]:
+    """Return the keys that may not be null, which takes a key away: those with a default that says anything."""
+    return [
+        key
+        for key, schema in properties.items()
+        if schema.get("default", key) not in (None, "", False, (), [], {})
+        and {"type": "null"} not in schema.get("anyOf", ())
+    ]
 
 
 def _partial(node: Any) -> Any:

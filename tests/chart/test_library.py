@@ -171,6 +171,15 @@ def test_a_pod_rendered_with_the_library_is_the_one_that_would_be_injected(
     assert sorted_env(rendered) == sorted_env(wanted)
 
 
+def test_redirect_which_the_library_has_no_container_for_is_refused(chart: Path) -> None:
+    """The pod came out with a sidecar that no call reached."""
+    values = {"upstream": {"url": "http://data.example.com"}, "capture": {"mode": "redirect"}}
+    given = yaml.safe_dump({"sidegate": values, "sidecar": {"service": "orders"}})
+    ran = helm("template", "shop", str(chart), "-f", "-", given=given)
+    assert ran.returncode != 0
+    assert "capture.mode redirect: these templates have no container for it" in ran.stderr
+
+
 def bare(shape: dict[str, Any]) -> dict[str, Any]:
     """The pod before anything is done to it."""
     spec: dict[str, Any] = {"containers": [{"name": "app", "image": "shop/orders:1"}]}

@@ -41,7 +41,8 @@ def test_every_value_has_a_line_that_says_what_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("template", "keys"), [("keys", set(key_types(Settings))), ("chartKeys", {*key_types(Chart), "global"})]
+    ("template", "keys"),
+    [("keys", set(key_types(Settings))), ("chartKeys", {*key_types(Chart), "global", "enabled"})],
 )
 def test_the_templates_name_the_sections_of_the_sidecars_file_and_the_charts_own(
     template: str, keys: set[str]
@@ -53,9 +54,16 @@ def test_the_templates_name_the_sections_of_the_sidecars_file_and_the_charts_own
 
 def test_the_schema_knows_every_value_and_no_other() -> None:
     properties = values_schema()["properties"]
-    wanted = {*key_types(Settings), *key_types(Options), *key_types(Chart), "services", "global"} - NOT_VALUES
+    wanted = {
+        *key_types(Settings),
+        *key_types(Options),
+        *key_types(Chart),
+        "services",
+        "global",
+        "enabled",
+    } - NOT_VALUES
     assert set(properties) == wanted
 
 
 def test_a_file_of_values_may_hold_what_only_the_chart_knows() -> None:
-    assert {*key_types(Chart), "global"} == CHART_KEYS
+    assert {*key_types(Chart), "global", "enabled"} == CHART_KEYS

@@ -1,19 +1,34 @@
+{{- /* The release's name as a Service may be called: no dots, a letter first, room for what comes behind. */}}
 {{- define "sidegate.name" -}}
-{{- if contains "sidegate" .Release.Name }}{{ .Release.Name | trunc 50 | trimSuffix "-" }}{{ else }}{{ printf "%s-sidegate" .Release.Name | trunc 50 | trimSuffix "-" }}{{ end -}}
+{{- $name := replace "." "-" .Release.Name -}}
+{{- if regexMatch "^[0-9]" $name }}{{ $name = printf "sidegate-%s" $name }}{{ end -}}
+{{- if not (contains "sidegate" $name) }}{{ $name = printf "%s-sidegate" $name }}{{ end -}}
+{{- regexReplaceAll "-+$" (trunc 50 $name) "" -}}
 {{- end }}
 
 {{- define "sidegate.labels" -}}
 app.kubernetes.io/name: sidegate
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- /* Somebody's labels and ours, which win. Call with a dict of "root" and "more". */}}
+{{- define "sidegate.labelsWith" -}}
+{{- merge (include "sidegate.labels" .root | fromYaml) (deepCopy (.more | default dict)) | toYaml -}}
 {{- end }}
 
 {{- define "sidegate.injector.labels" -}}
 app.kubernetes.io/name: sidegate
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: injector
+{{- end }}
+
+{{- /* The webhook's Secret. cert-manager's has a name of its own: Helm takes over none that it did not make, and deletes its own. */}}
+{{- define "sidegate.injector.secret" -}}
+{{- $name := printf "%s-injector" (include "sidegate.name" .) -}}
+{{- .Values.injector.tls.secretName | default (ternary (printf "%s-cert" $name) $name (eq .Values.injector.tls.mode "certManager")) -}}
 {{- end }}
 
 {{- /* The image that runs, here and in the pods. */}}
@@ -30,7 +45,7 @@ upstream listen ops admin allow_shutdown forward_proxy limits queue retry outage
 
 {{- /* Values that only the chart knows. tests/chart compares them with the product's types. */}}
 {{- define "sidegate.chartKeys" -}}
-global namespaces injector podMonitor serviceMonitor alerts dashboards trial
+global enabled namespaces injector podMonitor serviceMonitor alerts dashboards trial
 {{- end }}
 
 {{- /* The sidecar's file: for all, or with what a service says on top. Call with a dict of "root" and "over". */}}
@@ -54,7 +69,7 @@ global namespaces injector podMonitor serviceMonitor alerts dashboards trial
 {{- range $key := splitList " " (include "sidegate.chartKeys" .) }}{{ $_ := unset $plan $key }}{{ end -}}
 {{- $_ := set $plan "kubeVersion" .Capabilities.KubeVersion.Version -}}
 {{- $_ := set $plan "configMap" (include "sidegate.name" .) -}}
-{{- $_ := set $plan "configMapNamespaces" (concat (list .Release.Namespace) .Values.namespaces | uniq) -}}
+{{- $_ := set $plan "configMapNamespaces" (concat (list .Release.Namespace) (.Values.namespaces | default list) | uniq) -}}
 {{ include "sidegate.yaml" $plan }}
 {{- end }}
 
@@ -62,23 +77,33 @@ global namespaces injector podMonitor serviceMonitor alerts dashboards trial
 {{- define "sidegate.check" -}}
 {{- $v := .Values -}}
 {{- if not $v.upstream.url }}{{ fail "upstream.url: required: the base URL of the server the sidecars stand in front of, for example --set upstream.url=https://data.example.com/api" }}{{ end -}}
-{{- if not (regexMatch "^https?://[^/?#@\\s]+(/[^?#\\s]*)?$" $v.upstream.url) }}{{ fail (printf "upstream.url: has the form http://host[:port][/path] or https://…, without query, fragment or credentials (got %q)" $v.upstream.url) }}{{ end -}}
-{{- with $v.limits.concurrency }}
-{{- if and (eq .mode "fixed") (not .limit) }}{{ fail "limits.concurrency: mode fixed needs a limit" }}{{ end -}}
-{{- if gt (int .min) (int .max) }}{{ fail "limits.concurrency: min may not exceed max" }}{{ end -}}
-{{- end -}}
-{{- with $v.upstream.tls }}
-{{- if ne (empty .client_cert_file) (empty .client_key_file) }}{{ fail "upstream.tls: client_cert_file and client_key_file go together" }}{{ end -}}
-{{- end -}}
-{{- if $v.forward_proxy.enabled }}{{ fail "forward_proxy.enabled: not in this release; leave it false" }}{{ end -}}
-{{- if ne $v.fleet.mode "local" }}{{ fail (printf "fleet.mode %s: not in this release; use local" $v.fleet.mode) }}{{ end -}}
-{{- range $name, $_ := $v.services }}
+{{- include "sidegate.checkPairs" (dict "v" $v "at" "") -}}
+{{- range $name, $over := $v.services }}
 {{- if or (eq $name "config") (not (regexMatch "^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$" $name)) }}{{ fail (printf "services.%s: expected what a label can hold, and not config, which is the file of all others" $name) }}{{ end -}}
+{{- $whole := mergeOverwrite (deepCopy (omit $v "services" "global")) (deepCopy ($over | default dict)) -}}
+{{- include "sidegate.checkPairs" (dict "v" $whole "at" (printf "services.%s." $name)) -}}
 {{- end -}}
-{{- if regexMatch "^(localhost|127[.].*|\\[::1\\]):" $v.ops }}{{ fail (printf "ops: the kubelet asks at the pod's address, not at loopback; listen at 0.0.0.0 or [::] (got %s)" $v.ops) }}{{ end -}}
 {{- with $v.injector.tls }}
 {{- if and (eq .mode "existing") (or (not .secretName) (not .caBundle)) }}{{ fail "injector.tls: mode existing needs secretName and caBundle" }}{{ end -}}
 {{- if le (int .days) (int .renewDays) }}{{ fail "injector.tls: renewDays must be less than days" }}{{ end -}}
 {{- end -}}
-{{- if and (eq $v.capture.mode "redirect") (not $v.runAsUser) }}{{ fail "capture.mode redirect: runAsUser: required, for the sidecar's own calls go past the rules by it" }}{{ end -}}
+{{- end }}
+
+{{- /* Those of the values for all, and of each service's. Call with a dict of "v", the values, and "at", what their paths begin with. */}}
+{{- define "sidegate.checkPairs" -}}
+{{- $v := .v -}}
+{{- $at := .at -}}
+{{- if not (regexMatch "^https?://[^/?#@\\s]+(/[^?#\\s]*)?$" $v.upstream.url) }}{{ fail (printf "%supstream.url: has the form http://host[:port][/path] or https://…, without query, fragment or credentials (got %q)" $at $v.upstream.url) }}{{ end -}}
+{{- with $v.limits.concurrency }}
+{{- if and (eq (.mode | default "adaptive") "fixed") (not .limit) }}{{ fail (printf "%slimits.concurrency: mode fixed needs a limit" $at) }}{{ end -}}
+{{- if and .max (gt (int .min) (int .max)) }}{{ fail (printf "%slimits.concurrency: min may not exceed max" $at) }}{{ end -}}
+{{- end -}}
+{{- with $v.upstream.tls }}
+{{- if ne (empty .client_cert_file) (empty .client_key_file) }}{{ fail (printf "%supstream.tls: client_cert_file and client_key_file go together" $at) }}{{ end -}}
+{{- end -}}
+{{- if $v.forward_proxy.enabled }}{{ fail (printf "%sforward_proxy.enabled: not in this release; leave it false" $at) }}{{ end -}}
+{{- $fleet := $v.fleet.mode | default "local" -}}
+{{- if ne $fleet "local" }}{{ fail (printf "%sfleet.mode %s: not in this release; use local" $at $fleet) }}{{ end -}}
+{{- if regexMatch "^(localhost|127[.].*|\\[::1\\]):" $v.ops }}{{ fail (printf "%sops: the kubelet asks at the pod's address, not at loopback; listen at 0.0.0.0 or [::] (got %s)" $at $v.ops) }}{{ end -}}
+{{- if and (eq $v.capture.mode "redirect") (not $v.runAsUser) }}{{ fail (printf "%scapture.mode redirect: runAsUser: required, for the sidecar's own calls go past the rules by it" $at) }}{{ end -}}
 {{- end }}

@@ -42,6 +42,12 @@ tests/chart/test_library.py holds them to what the injector does.
 {{- $sum -}}
 {{- end }}
 
+{{- /* A duration as Prometheus reads it, which knows no fractions. */}}
+{{- define "sidegate.interval" -}}
+{{- $ms := round (mulf (include "sidegate.seconds" . | float64) 1000) 0 | int64 -}}
+{{- if mod $ms 1000 }}{{ $ms }}ms{{ else }}{{ div $ms 1000 }}s{{ end -}}
+{{- end }}
+
 {{- /* Seconds a plain container goes on before SIGTERM: half of the pod's grace period at most. */}}
 {{- define "sidegate.pause" -}}
 {{- $pause := include "sidegate.seconds" (include "sidegate.values" . | fromYaml).preStop | float64 -}}
@@ -98,7 +104,7 @@ seccompProfile: {type: RuntimeDefault}
 {{- $_ := set $made "upstream.url" (printf "%s://%s" $url.scheme $url.host) -}}
 {{- $_ := set $made "listen" (printf "127.0.0.1:%s" (include "sidegate.appPort" $v)) -}}
 {{- $_ := set $made "upstream.dns.hosts_file" "false" -}}
-{{- if and (eq $v.upstream.host_header "upstream") (not $v.downstream.hosts) -}}
+{{- if and (eq ($v.upstream.host_header | default "upstream") "upstream") (not $v.downstream.hosts) -}}
 {{- $host := lower $url.hostname -}}
 {{- $names := list $host -}}
 {{- with regexFind "^[^.]+[.][^.]+[.]svc([.]|$)" $host -}}
@@ -125,10 +131,11 @@ seccompProfile: {type: RuntimeDefault}
 
 {{- define "sidegate.container" -}}
 {{- $v := include "sidegate.values" . | fromYaml -}}
+{{- if eq $v.capture.mode "redirect" }}{{ fail "capture.mode redirect: these templates have no container for it; use the webhook or sidegate inject, or another mode" }}{{ end -}}
 {{- $ops := include "sidegate.port" $v.ops -}}
 {{- $native := eq (include "sidegate.isNative" .) "true" -}}
 - name: sidegate
-  image: {{ include "sidegate.image" (dict "Values" $v "Chart" .root.Chart) }}
+  image: {{ include "sidegate.image" (dict "Values" $v "Chart" .root.Chart) | quote }}
   imagePullPolicy: {{ $v.image.pullPolicy }}
   args: [run]
   env:
@@ -187,7 +194,7 @@ seccompProfile: {type: RuntimeDefault}
 {{- if eq $v.capture.mode "env" -}}
 {{- $url := include "sidegate.url" $v.listen -}}
 {{- range concat (list "SIDEGATE_URL") $v.capture.baseUrlVars }}
-- {name: {{ . }}, value: {{ $url | quote }}}
+- {name: {{ . | quote }}, value: {{ $url | quote }}}
 {{- end }}
 {{- if $v.capture.httpProxy }}
 {{- range list "HTTP_PROXY" "http_proxy" }}
