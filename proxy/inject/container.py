@@ -72,7 +72,10 @@ def container(
         "readinessProbe": {**_probe("/readyz"), "periodSeconds": 5, "timeoutSeconds": 5},
         "resources": resources(options),
         "securityContext": security_context(options),
-        "volumeMounts": [{"name": VOLUME, "mountPath": DIRECTORY, "readOnly": True}],
+        "volumeMounts": [
+            {"name": VOLUME, "mountPath": DIRECTORY, "readOnly": True},
+            *({"readOnly": True, **mount} for mount in options.volumeMounts),
+        ],
     }
     if options.is_native:
         made["restartPolicy"] = "Always"

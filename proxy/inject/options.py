@@ -168,6 +168,10 @@ class Options(Section, frozen=True):
     imagePullSecrets: tuple[str, ...] = ()
     """Secrets that a pod gets, beside its own, to pull the sidecar's image with."""
     resources: Resources = Resources()
+    volumes: tuple[dict[str, Any], ...] = ()
+    """Volumes that a pod gets, as in its spec: Secrets and ConfigMaps with the files that upstream.tls names."""
+    volumeMounts: tuple[dict[str, Any], ...] = ()
+    """Where the sidecar mounts them, as in a container."""
     capture: Capture = Capture()
     nativeSidecar: Literal["auto", "always", "never"] = "auto"
     """Whether the sidecar is an init container that keeps running (from Kubernetes 1.29) or a plain one; auto asks the server."""
@@ -183,6 +187,18 @@ class Options(Section, frozen=True):
     """ConfigMap with the configuration; empty, or a namespace without one, takes it along in an annotation."""
     configMapNamespaces: tuple[str, ...] = ()
     """Namespaces that hold the ConfigMap; "*" is all."""
+
+    def __post_init__(self) -> None:
+        for key, items in (("volumes", self.volumes), ("volumeMounts", self.volumeMounts)):
+            for item in items:
+                if not isinstance(item.get("name"), str) or not item["name"]:
+                    raise ValueError(f"{key}: one has no name")
+        known = {volume["name"] for volume in self.volumes}
+        for mount in self.volumeMounts:
+            if mount["name"] not in known:
+                raise ValueError(f"volumeMounts: {mount['name']} is none of volumes")
+            if not isinstance(mount.get("mountPath"), str):
+                raise ValueError(f"volumeMounts: {mount['name']} has no mountPath")
 
     @property
     def minor(self) -> int:

@@ -86,17 +86,7 @@ def _injected(
     mine |= capture.overrides(settings, options)
     outcome.warnings += _warnings(metadata, spec, plan, options)
     outcome.warnings += capture.warnings(spec, settings, options)
-    outcome.problems += ports.problems(spec, settings, options)
-    if options.capture.mode == "redirect" and any(
-        each["name"] == capture.REDIRECT for each in [*containers(spec), *containers(spec, "initContainers")]
-    ):
-        outcome.problems.append(
-            f"the pod has a container {capture.REDIRECT} already, which capture.mode redirect brings"
-        )
-    if any(each.get("name") == VOLUME for each in spec.get("volumes") or ()):
-        outcome.problems.append(
-            f"spec.volumes: the pod has a volume {VOLUME} already, which the sidecar brings"
-        )
+    outcome.problems += [*ports.problems(spec, settings, options), *_taken_names(spec, options)]
     capture.apply(spec, settings, options, version, outcome.problems)
     if outcome.problems:
         return Outcome(problems=outcome.problems)
@@ -104,27 +94,51 @@ def _injected(
     config_map = options.configMap if {namespace, "*"} & set(options.configMapNamespaces) else ""
     sidecar = container(settings, options, version=version, file=file, overrides=mine)
     _place(spec, sidecar, options)
-    listed(spec, "volumes").append(volume(config_map, file))
+    volumes = listed(spec, "volumes")
+    volumes.append(volume(config_map, file))
+    volumes += [copy.deepcopy(each) for each in options.volumes if each not in volumes]
     for name in options.imagePullSecrets:
         secrets = listed(spec, "imagePullSecrets")
         if {"name": name} not in secrets:
             secrets.append({"name": name})
-    if not isinstance(metadata.get("annotations"), Mapping):
-        metadata["annotations"] = {}
-    annotations = metadata["annotations"]
-    first = next((str(c["name"]) for c in containers(spec) if c["name"] != CONTAINER), "")
     added = {STATUS: _status(options, service, config_map, version)}
     if not config_map:
         added[CONFIG] = yaml.safe_dump(split(plan.tree(service, {}))[0], sort_keys=False)
+    _annotate(metadata, spec, settings, options, added)
+    outcome.pod = made
+    return outcome
+
+
+def _annotate(
+    metadata: dict[str, Any],
+    spec: Mapping[str, Any],
+    settings: Settings,
+    options: Options,
+    added: dict[str, str],
+) -> None:
+    """Write ``added`` to the pod, and, where the pod does not say itself, which container is the app's and where metrics are."""
+    if not isinstance(metadata.get("annotations"), Mapping):
+        metadata["annotations"] = {}
+    annotations = metadata["annotations"]
     if not options.is_native:
+        first = next((str(c["name"]) for c in containers(spec) if c["name"] != CONTAINER), "")
         annotations.setdefault("kubectl.kubernetes.io/default-container", first)
     _, port = split_address(settings.ops)
     scrape = {"scrape": "true", "port": str(port), "path": "/metrics"}
     if options.scrapeAnnotations and not any(f"prometheus.io/{key}" in annotations for key in scrape):
         added |= {f"prometheus.io/{key}": text for key, text in scrape.items()}
     annotations |= added
-    outcome.pod = made
-    return outcome
+
+
+def _taken_names(spec: Mapping[str, Any], options: Options) -> Iterator[str]:
+    """Yield a sentence for each name of ours that the pod has given to something of its own."""
+    names = {each["name"] for each in [*containers(spec), *containers(spec, "initContainers")]}
+    if options.capture.mode == "redirect" and capture.REDIRECT in names:
+        yield f"the pod has a container {capture.REDIRECT} already, which capture.mode redirect brings"
+    ours = {VOLUME, *(each["name"] for each in options.volumes)}
+    for each in spec.get("volumes") or ():
+        if each["name"] in ours and each not in options.volumes:
+            yield f"spec.volumes: the pod has a volume {each['name']} already, which the sidecar brings"
 
 
 def service_of(metadata: Mapping[str, Any], plan: Plan) -> str | None:

@@ -98,6 +98,14 @@ VALUES: dict[str, dict[str, Any]] = {
         },
         "resources": {"requests": {"cpu": None, "memory": "1Gi"}, "limits": {"cpu": "2", "memory": None}},
     },
+    "files": {
+        "volumes": [{"name": "authority", "secret": {"secretName": "authority", "defaultMode": 288}}],
+        "volumeMounts": [{"name": "authority", "mountPath": "/etc/authority"}],
+        "upstream": {
+            "url": "https://data.example.com",
+            "tls": {"ca_file": "/etc/authority/ca.crt"},
+        },
+    },
     "other ports": {"ops": "0.0.0.0:9981", "listen": "127.0.0.1:9980", "runAsUser": 1000},
     "a service": {
         "limits": {"rate": 50},

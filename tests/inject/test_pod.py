@@ -403,3 +403,44 @@ def test_scrape_annotations_are_set_unless_the_pod_has_its_own() -> None:
     assert {k: v for k, v in outcome.pod["metadata"]["annotations"].items() if "prometheus" in k} == {
         "prometheus.io/port": "9"
     }
+
+
+class TestFiles:
+    """What ``upstream.tls`` names has to be in the sidecar's container, and was nowhere in it."""
+
+    VALUES: dict[str, Any] = {
+        "upstream": {"url": "https://data.example.com", "tls": {"ca_file": "/etc/authority/ca.crt"}},
+        "volumes": [{"name": "authority", "configMap": {"name": "authority"}}],
+        "volumeMounts": [{"name": "authority", "mountPath": "/etc/authority"}],
+    }
+
+    def test_they_are_mounted_in_the_sidecar_alone(self) -> None:
+        outcome = injected(pod(), plan(**self.VALUES))
+        assert outcome.pod is not None
+        assert outcome.pod["spec"]["volumes"][1:] == self.VALUES["volumes"]
+        assert sidecar(outcome)["volumeMounts"][1:] == [{"readOnly": True, **self.VALUES["volumeMounts"][0]}]
+        assert "volumeMounts" not in outcome.pod["spec"]["containers"][0]
+
+    def test_a_pod_that_has_the_very_volume_keeps_it_and_one_of_another_kind_is_refused(self) -> None:
+        had = injected(pod(spec={"volumes": self.VALUES["volumes"]}), plan(**self.VALUES))
+        assert had.pod is not None
+        assert [each["name"] for each in had.pod["spec"]["volumes"]] == ["authority", "sidegate-config"]
+        other = injected(pod(spec={"volumes": [{"name": "authority", "emptyDir": {}}]}), plan(**self.VALUES))
+        assert other.problems == [
+            "spec.volumes: the pod has a volume authority already, which the sidecar brings"
+        ]
+
+    @pytest.mark.parametrize(
+        ("values", "said"),
+        [
+            ({"volumes": [{"emptyDir": {}}]}, "volumes: one has no name"),
+            ({"volumeMounts": [{"name": "a", "mountPath": "/a"}]}, "volumeMounts: a is none of volumes"),
+            (
+                {"volumes": [{"name": "a"}], "volumeMounts": [{"name": "a"}]},
+                "volumeMounts: a has no mountPath",
+            ),
+        ],
+    )
+    def test_what_cannot_be_is_said(self, values: dict[str, Any], said: str) -> None:
+        (problem,) = Plan({"upstream": {"url": "http://data.example.com"}, **values}).problems
+        assert said in problem

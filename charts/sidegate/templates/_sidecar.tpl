@@ -167,6 +167,9 @@ seccompProfile: {type: RuntimeDefault}
     {{- include "sidegate.securityContext" (dict "Values" $v) | nindent 4 }}
   volumeMounts:
     - {name: sidegate-config, mountPath: /etc/sidegate, readOnly: true}
+    {{- range $v.volumeMounts }}
+    - {{ merge (deepCopy .) (ternary dict (dict "readOnly" true) (hasKey . "readOnly")) | toJson }}
+    {{- end }}
   {{- if $native }}
   restartPolicy: Always
   {{- else }}
@@ -184,8 +187,12 @@ seccompProfile: {type: RuntimeDefault}
 {{- end }}
 
 {{- define "sidegate.volume" -}}
+{{- $v := include "sidegate.values" . | fromYaml -}}
 - name: sidegate-config
   configMap: {name: {{ include "sidegate.name" .root }}}
+{{- range $v.volumes }}
+- {{ toJson . }}
+{{- end }}
 {{- end }}
 
 {{- /* Variables of the app's containers, for capture.mode env; nothing for the others. */}}
