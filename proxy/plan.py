@@ -88,13 +88,17 @@ class Plan:
         )
 
     def refuse_host(self, request: Request) -> Refusal | None:
-        """Return why the host that a call names is none of ``hosts``; None where it is one, or the call names none.
+        """Return why the name that a call is for is none of ``hosts``; None where it is one, or the call names no site.
 
         Only to be asked where ``hosts`` has any, of a target that ``target_of`` takes.
         """
         # RFC 9112 §3.2.2: an absolute target's authority beats the Host header, and is the upstream's or our own by now.
         host, target = request.facts.host, request.target
-        if host in self.hosts or (target[:1] != b"/" and target != b"*") or bare_host(host) in self.hosts:
+        if host in self.hosts or (target[:1] != b"/" and target != b"*"):
+            return None
+        # An address is the place that the call has been sent to, and says nothing of which site there is meant.
+        name = bare_host(host)
+        if name in self.hosts or b":" in name or name.replace(b".", b"").isdigit():
             return None
         return self._misdirected(host)
 
@@ -140,7 +144,7 @@ def hosts_of(settings: Settings) -> frozenset[bytes]:
         return frozenset()
     own = split_address(settings.listen)[0]
     upstream = urlsplit(settings.upstream.url).hostname or ""
-    always = (upstream, own, "localhost", "127.0.0.1", "::1", "")
+    always = (upstream, own, "localhost", "")
     return frozenset(bare_host(name.encode()) for name in (*settings.downstream.hosts, *always))
 
 

@@ -45,8 +45,8 @@ Address = Annotated[
 HostName = Annotated[
     str,
     Meta(
-        pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)$",
-        description="a host name or address without port, an IPv6 address in brackets",
+        pattern=r"^[A-Za-z0-9_.-]+$",
+        description="a host name without port",
     ),
 ]
 
@@ -275,7 +275,7 @@ class Downstream(Section, frozen=True):
     max_connections: Annotated[int, Meta(ge=1, le=100_000)] = 4096
     """Connections the app may hold open; one more is closed at once."""
     hosts: tuple[HostName, ...] = ()
-    """Names the app may call the upstream by, beside upstream.url's; another Host is answered 421. Empty takes any."""
+    """Names the app may call the upstream by, beside upstream.url's; another is answered 421, an address is not. Empty takes any."""
 
 
 class Drain(Section, frozen=True):

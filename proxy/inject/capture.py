@@ -33,9 +33,14 @@ def overrides(settings: Settings, options: Options) -> dict[str, str]:
     changed = {"upstream.url": f"{url.scheme}://{url.netloc}"}
     if options.capture.mode == "hostAliases":
         changed |= {"listen": f"127.0.0.1:{app_port(settings, options)}", "upstream.dns.hosts_file": "false"}
-    if settings.upstream.host_header == "upstream" and not settings.downstream.hosts:
+    host = url.hostname or ""
+    if (
+        settings.upstream.host_header == "upstream"
+        and not settings.downstream.hosts
+        and not _is_address(host)
+    ):
         # Another site's name may stand for the same address: its calls would be answered with the upstream's pages.
-        changed["downstream.hosts"] = json.dumps(names_of(url.hostname or ""), separators=(",", ":"))
+        changed["downstream.hosts"] = json.dumps(names_of(host), separators=(",", ":"))
     return changed
 
 

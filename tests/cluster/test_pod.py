@@ -220,18 +220,19 @@ class TestRedirect:
     def test_a_call_for_another_site_at_the_same_address_is_not_answered_by_the_upstream(self) -> None:
         """The sidecar put the upstream's Host in the place of the app's: wrong pages, and nobody said so."""
         other = "other.example.test"  # DNS gives it the upstream's address
+        outside = Outside(fails_every=0)
         calls = (
-            f"for host in {other} {NAME} {NAME.upper()}; do "
+            f"for host in {other} {NAME} {NAME.upper()} {outside.address}; do "
             "curl -sS -w ' %{http_code} %header{sidegate-reason}\\n' http://$host/items/1; done"
         )
         made = injected(["sh", "-c", calls], "", CAPTURES["redirect"])
-        with Outside(fails_every=0) as outside, Pod(made, outside) as pod:
+        with outside, Pod(made, outside) as pod:
             assert pod.wait("app") == 0, pod.log("app")
             first, *others = pod.log("app").splitlines()
         assert first.endswith(" 421 bad_request")
         assert f"the call is for {other}, and this sidecar carries calls to {NAME} only" in first
-        assert [line.split()[-1] for line in others] == ["200", "200"]
-        assert [(call.host, call.target) for call in outside.calls] == [(NAME, "/items/1")] * 2
+        assert [line.split()[-1] for line in others] == ["200", "200", "200"]
+        assert [(call.host, call.target) for call in outside.calls] == [(NAME, "/items/1")] * 3
 
     def test_a_second_run_changes_nothing(self) -> None:
         """The kubelet runs an init container again when it has lost the first one."""

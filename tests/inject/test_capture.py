@@ -210,6 +210,10 @@ class TestHostAliases:
         given = said.get("SIDEGATE_DOWNSTREAM__HOSTS")
         assert (given and json.loads(given)) == names
 
+    def test_an_upstream_without_a_name_takes_any(self) -> None:
+        made = injected(pod(), plan(upstream={"url": "http://192.0.2.7"}, capture={"mode": "redirect"}))
+        assert "SIDEGATE_DOWNSTREAM__HOSTS" not in env_of(sidecar(made))
+
     @pytest.mark.parametrize("mode", ["env", "none"])
     def test_an_app_that_calls_the_sidecar_by_its_address_may_send_any_host(self, mode: str) -> None:
         assert "SIDEGATE_DOWNSTREAM__HOSTS" not in env_of(
