@@ -275,7 +275,7 @@ class Downstream(Section, frozen=True):
     max_connections: Annotated[int, Meta(ge=1, le=100_000)] = 4096
     """Connections the app may hold open; one more is closed at once."""
     hosts: tuple[HostName, ...] = ()
-    """Names the app may call the upstream by, beside upstream.url's; another is answered 421, an address is not. Empty takes any."""
+    """Names the app may call the upstream by, beside upstream.url's; another is answered 421. Addresses pass; empty takes any."""
 
 
 class Drain(Section, frozen=True):
