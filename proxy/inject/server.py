@@ -218,8 +218,10 @@ async def keep_fresh(certificate: Certificate, reload_plan: Callable[[], None]) 
 
 def _say(body: Mapping[str, Any], outcome: Outcome) -> None:
     request = body["request"]
-    pod = request.get("object") or {}
-    metadata = pod.get("metadata") or {}
+    pod = request.get("object")
+    metadata = pod.get("metadata") if isinstance(pod, Mapping) else None
+    if not isinstance(metadata, Mapping):
+        metadata = {}
     name = metadata.get("name") or f"{metadata.get('generateName', '')}*"
     where = f"{request.get('namespace', '')}/{name}"
     if outcome.problems:

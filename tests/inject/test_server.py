@@ -125,6 +125,13 @@ def test_a_new_certificate_is_served_without_a_failed_admission(webhook: Webhook
     assert len(seen) == 4
 
 
+@pytest.mark.parametrize("metadata", [None, "orders", ["orders"]])
+def test_a_pod_that_is_none_is_left_to_the_api_server(webhook: Webhook, metadata: Any) -> None:
+    """What is logged of it was looked for where it was not, and the answer was 500."""
+    said = webhook.ask(review({**pod(), "metadata": metadata}))
+    assert said["response"]["allowed"] is True
+
+
 def test_new_values_are_taken_and_bad_ones_are_not(webhook: Webhook) -> None:
     for text, url in (
         ("upstream: {url: 'http://other.example.com'}\n", "other.example.com"),
