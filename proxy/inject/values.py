@@ -151,6 +151,10 @@ def values_schema() -> dict[str, Any]:
     retry = definitions["Retry"]["properties"]
     retry["true"] = {**retry["on"], "description": "on, as Helm reads it where it is not quoted"}
     retry["true"].pop("default", None)
+    for section, key in (("Concurrency", "mode"), ("Log", "access")):
+        definitions[section]["properties"][key]["enum"].append(
+            False
+        )  # off, as Helm reads it where it is not quoted
     whole = {**_properties(definitions, "Settings"), **_properties(definitions, "Options")}
     for key in NOT_VALUES:
         del whole[key]

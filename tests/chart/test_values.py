@@ -123,6 +123,21 @@ def test_large_numbers_reach_the_sidecar_as_they_are() -> None:
     assert context["runAsUser"] == 1_000_650_000
 
 
+def test_off_is_a_word_whether_quoted_or_not() -> None:
+    """Helm reads YAML 1.1, where it is false, and the schema refused it with a list that has it."""
+    given = """
+upstream: {url: "http://data.example.com"}
+limits: {concurrency: {mode: off}}
+log: {access: "off"}
+services: {orders: {log: {access: off}, limits: {concurrency: {mode: adaptive}}}}
+"""
+    documents = rendered(given=given)
+    for service, mode in ((None, "off"), ("orders", "adaptive")):
+        settings, _, problems = plan_of(documents).read(service, {})
+        assert settings is not None, problems
+        assert (settings.limits.concurrency.mode, settings.log.access) == (mode, "off")
+
+
 @pytest.mark.parametrize(
     ("interval", "written"), [("30", "30s"), ("1.5m", "90s"), ("250ms", "250ms"), ("0.5s", "500ms")]
 )

@@ -58,9 +58,10 @@ global enabled namespaces injector podMonitor serviceMonitor alerts dashboards t
 {{ include "sidegate.yaml" $config }}
 {{- end }}
 
-{{- /* YAML as the sidecar reads it, which goes by 1.2: Helm, which goes by 1.1, has made true of an unquoted key `on`. */}}
+{{- /* YAML as the sidecar reads it, which goes by 1.2: Helm, which goes by 1.1, has made true of an unquoted key `on`, and false of `off`. */}}
 {{- define "sidegate.yaml" -}}
-{{ regexReplaceAll "(?m)^([ -]*)\"?true\"?:" (toYaml .) "${1}\"on\":" }}
+{{- $text := regexReplaceAll "(?m)^([ -]*)\"?true\"?:" (toYaml .) "${1}\"on\":" -}}
+{{ regexReplaceAll "(?m)^([ -]*)(mode|access): false$" $text "${1}${2}: \"off\"" }}
 {{- end }}
 
 {{- /* What the webhook goes by: the values, but for what only the chart knows. */}}
