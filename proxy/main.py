@@ -29,6 +29,7 @@ from proxy.attempt.tls import TlsFiles
 from proxy.base.clock import Clock, SystemClock
 from proxy.base.deadlines import Deadlines
 from proxy.config.load import ConfigError, Sources
+from proxy.config.mismatch import mismatches
 from proxy.config.settings import Limits, Retry, Settings, Timeouts, split_address
 from proxy.config.watch import FileWatch
 from proxy.control.server import ControlServer
@@ -297,6 +298,7 @@ class Sidecar:
         set_up_logging(format=settings.log.format, level=settings.log.level)
         self._reload_ok = 1.0
         _log.info("configuration reloaded")
+        warn_of_mismatches(settings)
 
     # control.views.Health
 
@@ -365,8 +367,15 @@ def keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
 
 
+def warn_of_mismatches(settings: Settings) -> None:
+    """Log what the configuration says without effect."""
+    for mismatch in mismatches(settings):
+        _log.warning("%s", mismatch)
+
+
 def serve(sources: Sources, settings: Settings) -> int:
     """Run the sidecar until it is told to stop; return the exit code."""
     keep_freed_memory()
     set_up_logging(format=settings.log.format, level=settings.log.level)
+    warn_of_mismatches(settings)
     return uvloop.run(_serve(sources, settings))

@@ -27,6 +27,7 @@ def run(args: argparse.Namespace) -> int:
     import yaml
 
     from proxy.config.load import ConfigError, Sources
+    from proxy.config.mismatch import mismatches
     from proxy.config.redact import redacted
     from proxy.config.schema import json_schema
 
@@ -44,4 +45,6 @@ def run(args: argparse.Namespace) -> int:
         print(yaml.safe_dump(redacted(settings), sort_keys=False), end="")
         return 0
     print("configuration is valid")
+    for mismatch in mismatches(settings):
+        print(f"but {mismatch}")
     return 0

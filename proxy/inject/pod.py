@@ -19,7 +19,9 @@ import msgspec
 import yaml
 
 from proxy.config.convert import suggestion
-from proxy.config.settings import Settings, split_address
+from proxy.config.mismatch import mismatches
+from proxy.config.settings import Drain, Settings, split_address
+from proxy.config.units import format_duration
 from proxy.inject import capture, overrides, ports
 from proxy.inject.container import VOLUME, container, is_guaranteed, own_url, resources, volume
 from proxy.inject.eligible import CONTAINER, Skip, containers, listed, why_not, words
@@ -86,6 +88,7 @@ def _injected(
     mine |= capture.overrides(settings, options)
     outcome.warnings += _warnings(metadata, spec, plan, options)
     outcome.warnings += capture.warnings(spec, settings, options)
+    outcome.warnings += mismatches(settings)
     outcome.problems += [*ports.problems(spec, settings, options), *_taken_names(spec, options)]
     capture.apply(spec, settings, options, version, outcome.problems)
     if outcome.problems:
@@ -241,6 +244,12 @@ def _lifetime(
     room_s = max(1.0, grace_s - before_s - (0.0 if given_s is None and not before_s else _LEFT_S))
     if settings.drain.grace > room_s:
         changed["drain.grace"] = f"{room_s:g}s"
+        if settings.drain != Drain():
+            given = format_duration(settings.drain.grace)
+            outcome.warnings.append(
+                f"drain.grace is {changed['drain.grace']} in this pod and not {given}, for its containers have {grace_s:g}s to "
+                "end (terminationGracePeriodSeconds)"
+            )
     if not options.is_native and (spec.get("restartPolicy") or "Always") != "Always":
         changed["allow_shutdown"] = "true"
         outcome.warnings.append(

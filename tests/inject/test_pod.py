@@ -241,6 +241,23 @@ def test_a_plain_sidecar_lingers_half_of_the_grace_period_at_most(
     assert env_of(made).get("SIDEGATE_DRAIN__GRACE") == drain
 
 
+def test_whose_times_do_not_go_together_is_told() -> None:
+    asks = {"sidegate.dev/drain.grace": "2m", "sidegate.dev/queue.max_wait": "10m"}
+    outcome = injected(pod(metadata={"annotations": asks}))
+    assert outcome.warnings == [
+        "drain.grace is 30s in this pod and not 2m, for its containers have 30s to end (terminationGracePeriodSeconds)",
+        "queue.max_wait: 10m is never reached, for timeouts.total is 5m",
+    ]
+    assert env_of(sidecar(outcome))["SIDEGATE_DRAIN__GRACE"] == "30s"
+    spec = {"terminationGracePeriodSeconds": 125}
+    assert (
+        injected(
+            pod(metadata={"annotations": {**asks, "sidegate.dev/queue.max_wait": "4m"}}, spec=spec)
+        ).warnings
+        == []
+    )
+
+
 @pytest.mark.parametrize("given", [True, "30", 10**400, -1, None])
 def test_a_grace_period_that_cannot_be_is_not_stumbled_over(given: Any) -> None:
     assert injected(pod(spec={"terminationGracePeriodSeconds": given})).pod is not None

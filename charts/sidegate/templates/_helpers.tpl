@@ -108,3 +108,44 @@ global enabled namespaces injector podMonitor serviceMonitor alerts dashboards t
 {{- if regexMatch "^(localhost|127[.].*|\\[::1\\]):" $v.ops }}{{ fail (printf "%sops: the kubelet asks at the pod's address, not at loopback; listen at 0.0.0.0 or [::] (got %s)" $at $v.ops) }}{{ end -}}
 {{- if and (eq $v.capture.mode "redirect") (not $v.runAsUser) }}{{ fail (printf "%scapture.mode redirect: runAsUser: required, for the sidecar's own calls go past the rules by it" $at) }}{{ end -}}
 {{- end }}
+
+{{- /* A value without effect, its default, the value beyond which it has none, and its default. tests/chart holds them to the product's. */}}
+{{- define "sidegate.pairs" -}}
+queue.max_wait 1m timeouts.total 5m
+outage.max_hold 2m timeouts.total 5m
+timeouts.connect 5s timeouts.total 5m
+timeouts.response_head 30s timeouts.total 5m
+timeouts.body_idle 30s timeouts.total 5m
+retry.backoff.max 10s timeouts.total 5m
+pool.idle 30s pool.max_age 10m
+drain.quiet 1s drain.grace 25s
+limits.concurrency.max 256 pool.max_connections 64
+limits.concurrency.limit 0 pool.max_connections 64
+{{- end }}
+
+{{- /* Sentences, one a line, about values that somebody has given and that are never reached. Call with a dict of "v" and "at". */}}
+{{- define "sidegate.mismatches" -}}
+{{- range $line := splitList "\n" (include "sidegate.pairs" .) -}}
+{{- $pair := splitList " " $line -}}
+{{- $value := include "sidegate.valueAt" (dict "v" $.v "path" (index $pair 0)) | default (index $pair 1) -}}
+{{- $most := include "sidegate.valueAt" (dict "v" $.v "path" (index $pair 2)) | default (index $pair 3) -}}
+{{- $seconds := include "sidegate.amount" $value | float64 -}}
+{{- if and (gt $seconds (include "sidegate.amount" $most | float64)) (ne $seconds (include "sidegate.amount" (index $pair 1) | float64)) }}
+{{ printf "%s%s: %s is never reached, for %s is %s" $.at (index $pair 0) $value (index $pair 2) $most }}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- /* Seconds, or a number that is none, of a value that has become text. */}}
+{{- define "sidegate.amount" -}}
+{{- if regexMatch "[a-z]$" . }}{{ include "sidegate.seconds" . }}{{ else }}{{ . }}{{ end -}}
+{{- end }}
+
+{{- /* The value at a path such as queue.max_wait, as text; nothing where there is none. */}}
+{{- define "sidegate.valueAt" -}}
+{{- $node := .v -}}
+{{- range $key := splitList "." .path -}}
+{{- if kindIs "map" $node }}{{ $node = get $node $key }}{{ else }}{{ $node = "" }}{{ end -}}
+{{- end -}}
+{{- if not (kindIs "invalid" $node) }}{{ $node }}{{ end -}}
+{{- end }}
