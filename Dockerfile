@@ -39,7 +39,7 @@ ENV PATH=/opt/sidegate/bin:$PATH PYTHONUNBUFFERED=1
 RUN python -c "import proxy.cli, proxy.main"
 ENV PYTHONDONTWRITEBYTECODE=1
 # By number, so that Kubernetes' runAsNonRoot can see that it is not root. Nothing below / is written to.
-USER 65532:65532
+USER 8880:8880
 WORKDIR /
 EXPOSE 8880 8881
 # The console script's own shebang makes Python PID 1: SIGTERM reaches it, no shell stands between.

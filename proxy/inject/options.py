@@ -177,8 +177,9 @@ class Options(Section, frozen=True):
     """Whether the sidecar is an init container that keeps running (from Kubernetes 1.29) or a plain one; auto asks the server."""
     kubeVersion: Version = "1.29"
     """The server's version, for nativeSidecar auto; the chart fills it in."""
-    runAsUser: Annotated[int, Meta(ge=1)] | None = 65532
-    """User and group the sidecar runs as; null leaves it to the cluster (OpenShift)."""
+    runAsUser: Annotated[int, Meta(ge=1)] | None = 8880
+    """User and group the sidecar runs as, a number that no app's image uses: capture.mode redirect goes by it. null leaves it to
+    the cluster (OpenShift)."""
     preStop: Duration = 5.0
     """How long a plain container goes on before SIGTERM, so that an app that stops slowly keeps its sidecar."""
     scrapeAnnotations: bool = True

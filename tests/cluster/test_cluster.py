@@ -36,9 +36,10 @@ _RELEASE = ["sidegate", str(CHART), "--namespace", "sidegate", "--wait", "--time
 def node() -> Iterator[Node]:
     """A cluster with the image, an upstream that is fragile, and namespaces that ask and do not ask."""
     needs_root()
-    image = images.sidecar()
+    wanted = images.sidecar(), images.redirect()
     with tempfile.TemporaryDirectory(prefix="sg") as folder, Node(Path(folder) / "n") as made:
-        made.load(image)
+        for image in wanted:
+            made.load(image)
         made.kubectl("apply", "-f", "-", given=with_image(EXAMPLES / "upstream" / "upstream.yaml"))
         made.kubectl("apply", "-f", str(EXAMPLES / "eight" / "namespace.yaml"))
         made.kubectl("create", "namespace", "calm")
@@ -56,6 +57,7 @@ def values(node: Node) -> dict[str, Any]:
     """The values of the eight, with the image that was built; a failed admission is to be seen."""
     found: dict[str, Any] = yaml.safe_load((EXAMPLES / "eight" / "values.yaml").read_text(encoding="utf-8"))
     found["image"] = {"repository": images.SIDECAR, "tag": images.TAG, "pullPolicy": "Never"}
+    found["capture"]["redirect"] = {"image": {**found["image"], "repository": images.REDIRECT}}
     found["injector"] = {"failurePolicy": "Fail"}
     found["trial"] = {"path": "/pages/1?size=20"}
     return found
@@ -114,6 +116,33 @@ def test_the_load_job_ends_and_saw_no_error(node: Node) -> None:
     (pod,) = node.get("pods", "-n", "shop", "-l", "job-name=load")["items"]
     codes = {s["name"]: s["state"]["terminated"]["exitCode"] for s in pod["status"]["containerStatuses"]}
     assert codes == {"load": 0, "sidegate": 0}
+
+
+@pytest.mark.parametrize("mode", ["hostAliases", "redirect"])
+def test_an_app_that_names_the_upstream_itself_is_captured(node: Node, mode: str) -> None:
+    """The app is told nothing: neither a variable nor a proxy. Its user is not the sidecar's, as its image's would be."""
+    name = f"by-{mode.lower()}"
+    pod = app_pod(name, annotations={"sidegate.dev/capture.mode": mode})
+    pod["spec"]["restartPolicy"] = "Never"
+    command = "python -m proxy.lab.app --url http://upstream.upstream.svc:8080 --threads 20 --pages 300"
+    pod["spec"]["containers"][0] |= {"command": command.split(), "securityContext": {"runAsUser": 65532}}
+    node.kubectl("-n", "shop", "create", "-f", "-", given=yaml.safe_dump(pod))
+
+    def ended() -> dict[str, Any]:
+        statuses = node.get("pod", name, "-n", "shop")["status"].get("containerStatuses", [])
+        states = {s["name"]: s["state"].get("terminated") for s in statuses}
+        return states.get("app") or {}
+
+    wait_for(f"the end of {name}", lambda: bool(ended()), 100)
+    line = node.kubectl("-n", "shop", "logs", name, "-c", "app").splitlines()[-1]
+    print(f"{mode}: {line}")
+    said = json.loads(line)
+    assert (ended()["exitCode"], said["delivered"], said["errors"]) == (0, 300, 0)
+    calls = re.findall(
+        r'^sidegate_requests_total\{.*code="200".*\} (\S+)', metrics(node, "shop", name), re.MULTILINE
+    )
+    assert sum(map(float, calls)) == 300
+    node.kubectl("-n", "shop", "delete", "pod", name, "--wait=false")
 
 
 def test_who_does_not_ask_or_opted_out_is_left_as_it_is(node: Node) -> None:

@@ -28,8 +28,8 @@ listen=$(python3 -c 'import json, sys; print(json.loads(sys.argv[1])["listen"])'
 [ "$(curl -sf --noproxy '*' "http://$listen/hello")" = "from the origin" ] || { echo "the call did not come through"; exit 1; }
 pid=$("${engine[@]}" inspect -f '{{.State.Pid}}' "$name")
 grep -qa python "/proc/$pid/cmdline" || { echo "PID 1 is not Python"; exit 1; }
-[ "$(awk '/^Uid/ {print $2}' "/proc/$pid/status")" = 65532 ] || { echo "not the plain user"; exit 1; }
+[ "$(awk '/^Uid/ {print $2}' "/proc/$pid/status")" = 8880 ] || { echo "not the plain user"; exit 1; }
 "${engine[@]}" stop -t 20 "$name" >/dev/null
 code=$("${engine[@]}" inspect -f '{{.State.ExitCode}}' "$name")
 [ "$code" = 0 ] || { echo "left with code $code on SIGTERM"; exit 1; }
-echo "image check passed: serves read-only as 65532, Python is PID 1, code 0 on SIGTERM; served $took ms after the engine was asked"
+echo "image check passed: serves read-only as 8880, Python is PID 1, code 0 on SIGTERM; served $took ms after the engine was asked"

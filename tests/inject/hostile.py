@@ -92,7 +92,7 @@ sysctl = section(
     {"value": st.sampled_from(["0", "80", "1024", "٣", "-1"]) | anything},
     {"name": st.sampled_from(["net.ipv4.ip_unprivileged_port_start", "a"]) | anything},
 )
-security = section({"runAsUser": mostly(st.sampled_from([0, 1000, 65532])), "sysctls": some(sysctl)})
+security = section({"runAsUser": mostly(st.sampled_from([0, 1000, 8880])), "sysctls": some(sysctl)})
 container = section(
     {
         "env": some(env, 4),

@@ -41,7 +41,7 @@ def restricted(given: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("version", ["1.28", "1.29"])
 @pytest.mark.parametrize("mode", ["env", "hostAliases", "none"])
-@pytest.mark.parametrize("user", [65532, None])
+@pytest.mark.parametrize("user", [8880, None])
 def test_a_restricted_pod_stays_restricted(mode: str, version: str, user: int | None) -> None:
     """All shapes, all captures but redirect, both forms, with a user and without."""
     by = plan(capture={"mode": mode}, kubeVersion=version, runAsUser=user)

@@ -68,7 +68,7 @@ def test_it_fits_pod_security_restricted_and_writes_nowhere() -> None:
     context = sidecar(injected(pod()))["securityContext"]
     assert context.items() >= RESTRICTED.items()
     assert context["readOnlyRootFilesystem"] is True
-    assert context["runAsUser"] == 65532
+    assert context["runAsUser"] == 8880
     assert "runAsUser" not in sidecar(injected(pod(), plan(runAsUser=None)))["securityContext"]
 
 

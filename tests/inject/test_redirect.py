@@ -18,9 +18,9 @@ GIVEN = {
     "SIDEGATE_REDIRECT_CIDRS": "",
     "SIDEGATE_REDIRECT_PORT": "80",
     "SIDEGATE_REDIRECT_TO": "8880",
-    "SIDEGATE_REDIRECT_UID": "65532",
+    "SIDEGATE_REDIRECT_UID": "8880",
 }
-READ = Redirect("data.example.com", (), 80, 8880, 65532)
+READ = Redirect("data.example.com", (), 80, 8880, 8880)
 V4, OTHER_V4, V6 = ip_network("192.0.2.1"), ip_network("192.0.2.2"), ip_network("2001:db8::1")
 
 
@@ -116,7 +116,7 @@ class TestRules:
             "*nat",
             ":SIDEGATE - [0:0]",
             "-A OUTPUT -p tcp -j SIDEGATE",
-            "-A SIDEGATE -m owner --uid-owner 65532 -j RETURN",
+            "-A SIDEGATE -m owner --uid-owner 8880 -j RETURN",
             "-A SIDEGATE -p tcp -d 192.0.2.1/32 --dport 80 -j REDIRECT --to-ports 8880",
             "-A SIDEGATE -p tcp -d 192.0.2.2/32 --dport 80 -j REDIRECT --to-ports 8880",
             "COMMIT",
@@ -167,7 +167,7 @@ class TestApplying:
         assert capsys.readouterr().out.splitlines() == [
             "192.0.2.0/24 port 80: to 127.0.0.1:8880",
             "2001:db8::/32 port 80: reset, the sidecar has no IPv6",
-            "in force by iptables-nft, for all users but 65532",
+            "in force by iptables-nft, for all users but 8880",
         ]
 
     def test_a_pod_without_ipv6_needs_no_ip6tables(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +185,7 @@ class TestInjection:
         assert outcome.pod is not None
         environment = env_of(outcome.pod["spec"]["initContainers"][0])
         assert redirect.read(environment, []) == Redirect(
-            "data.example.com", (ip_network("192.0.2.0/24"),), 8000, 8880, 65532
+            "data.example.com", (ip_network("192.0.2.0/24"),), 8000, 8880, 8880
         )
 
     def test_beside_a_plain_sidecar_the_rules_come_when_all_other_starts_are_over(self) -> None:
@@ -207,15 +207,15 @@ class TestInjection:
 
     @pytest.mark.parametrize("where", ["pod", "container"])
     def test_an_app_that_runs_as_the_sidecars_user_is_refused(self, where: str) -> None:
-        user = {"securityContext": {"runAsUser": 65532}}
+        user = {"securityContext": {"runAsUser": 8880}}
         app = {"name": "app", "image": "a", **(user if where == "container" else {})}
         given = pod(spec={"containers": [app], **(user if where == "pod" else {})})
         (problem,) = injected(given, plan(capture={"mode": "redirect"})).problems
-        assert "container app runs as user 65532" in problem
+        assert "container app runs as user 8880" in problem
 
     def test_an_app_with_a_user_of_its_own_in_such_a_pod_is_not(self) -> None:
         app = {"name": "app", "image": "a", "securityContext": {"runAsUser": 1000}}
-        given = pod(spec={"containers": [app], "securityContext": {"runAsUser": 65532}})
+        given = pod(spec={"containers": [app], "securityContext": {"runAsUser": 8880}})
         assert injected(given, plan(capture={"mode": "redirect"})).problems == []
 
     @pytest.mark.parametrize(
