@@ -45,7 +45,7 @@ from proxy.observe.logs import set_up_logging
 from proxy.observe.metrics import Metrics, MetricsCollector, make_registry
 from proxy.observe.observer import Observer
 from proxy.operations import Gauges, Operations
-from proxy.plan import Plan, RoutePlan, authority_of, hosts_of, matching, prefix_of
+from proxy.plan import Plan, RoutePlan, authorities_of, authority_of, hosts_of, matching, prefix_of
 
 _log = logging.getLogger("sidegate")
 
@@ -157,6 +157,7 @@ class Sidecar:
             routes=tuple(routes),
             default=default,
             authority=authority_of(settings),
+            authorities=authorities_of(settings),
             own_authorities=self._own_authorities,
             hosts=hosts_of(settings),
             prefix=prefix_of(settings),

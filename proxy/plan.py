@@ -45,6 +45,7 @@ class Plan:
     routes: tuple[RoutePlan, ...]
     default: RoutePlan
     authority: bytes
+    authorities: frozenset[bytes]
     own_authorities: frozenset[bytes]
     hosts: frozenset[bytes]
     prefix: bytes
@@ -79,7 +80,7 @@ class Plan:
         authority, path = rest[:cut].lower(), rest[cut:]
         if path[:1] != b"/":
             path = b"/" + path
-        if authority == self.authority.lower():
+        if authority in self.authorities:
             return path
         if authority in self.own_authorities:
             return self.prefix + path
@@ -126,13 +127,32 @@ class Plan:
 
 
 def authority_of(settings: Settings) -> bytes:
-    """Return the upstream's host and port as a Host header wants them: without a port that is the scheme's own."""
+    """Return the upstream's host and port as a Host header wants them: without a port that is the scheme's own.
+
+    Nor with a dot at the end: it tells resolvers that the name is whole, and few servers know themselves by it.
+    """
     url = urlsplit(settings.upstream.url)
-    host = url.hostname or ""
+    host = (url.hostname or "").removesuffix(".")
     if ":" in host:
         host = f"[{host}]"
     is_default = url.port is None or url.port == (443 if url.scheme == "https" else 80)
     return (host if is_default else f"{host}:{url.port}").encode()
+
+
+def authorities_of(settings: Settings) -> frozenset[bytes]:
+    """Return what the upstream is called in the absolute targets of apps that take the sidecar for a proxy.
+
+    With the dot that ends a full name or without it; where the port is the scheme's own with it, without one, and with 80: who is
+    to speak plain HTTP to an https:// upstream writes http://.
+    """
+    written = authority_of(settings)
+    url = urlsplit(settings.upstream.url)
+    own = 443 if url.scheme == "https" else 80
+    port = url.port or own
+    host = written.removesuffix(b":%d" % port)
+    ports = {b":%d" % port} | ({b"", b":80"} if port == own else set())
+    names = {host} if host[-1:] == b"]" else {host, host + b"."}
+    return frozenset(name + port for name in names for port in ports)
 
 
 def hosts_of(settings: Settings) -> frozenset[bytes]:

@@ -41,7 +41,8 @@ class Connector:
     ) -> None:
         self.resolver = resolver
         self._tls = tls
-        self._server_name = server_name
+        # RFC 6066 §3: without the dot that ends a full name; certificates have none either.
+        self._server_name = server_name.removesuffix(".")
         self._monotonic = monotonic
 
     async def connect(self, protocol: asyncio.Protocol, timeout_s: float) -> Timings:

@@ -46,6 +46,7 @@ def overrides(settings: Settings, options: Options) -> dict[str, str]:
 
 def names_of(host: str) -> list[str]:
     """Return what an app may call the upstream: its name, and the longer and shorter ones of a Service where it has ``svc``."""
+    host = host.removesuffix(".")
     name, *others = host.split(".")
     if others[1:2] != ["svc"]:
         return [host]
@@ -169,7 +170,7 @@ def warnings(spec: Spec, settings: Settings, options: Options) -> Iterator[str]:
 
 
 def _host_aliases(spec: Spec, settings: Settings, options: Options, problems: list[str]) -> None:
-    host = urlsplit(settings.upstream.url).hostname or ""
+    host = (urlsplit(settings.upstream.url).hostname or "").removesuffix(".")
     if _is_address(host) or not _DNS_NAME.fullmatch(host):
         problems.append(f"capture.mode hostAliases: upstream.url names {host}; it needs a DNS name")
         return
@@ -177,10 +178,13 @@ def _host_aliases(spec: Spec, settings: Settings, options: Options, problems: li
     if port < 1024 and not _unprivileged(spec, port, options, problems):
         return
     aliases = listed(spec, "hostAliases")
-    if any(host in (item.get("hostnames") or ()) for item in aliases):
+    taken = {name for item in aliases for name in item.get("hostnames") or ()}
+    if host in taken:
         problems.append(f"capture.mode hostAliases: the pod has a host alias for {host} already")
         return
-    aliases.append({"ip": "127.0.0.1", "hostnames": [host]})
+    # Without its namespace a Service's name may be that of another one here.
+    names = [name for name in names_of(host) if name == host or ("." in name and name not in taken)]
+    aliases.append({"ip": "127.0.0.1", "hostnames": names})
 
 
 def _unprivileged(spec: Spec, port: int, options: Options, problems: list[str]) -> bool:

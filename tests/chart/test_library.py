@@ -83,6 +83,10 @@ VALUES: dict[str, dict[str, Any]] = {
         "capture": {"mode": "hostAliases"},
         "upstream": {"url": "http://stock.shop.svc.cluster.local:8080/"},
     },
+    "hostAliases of a full name": {
+        "capture": {"mode": "hostAliases"},
+        "upstream": {"url": "http://stock.shop.svc.cluster.local.:8080"},
+    },
     "hostAliases and names": {"capture": {"mode": "hostAliases"}, "downstream": {"hosts": ["a.example"]}},
     "hostAliases and any name": {
         "capture": {"mode": "hostAliases"},

@@ -173,6 +173,37 @@ class TestHostAliases:
         outcome = injected(given, plan(kubeVersion="1.28", capture={"mode": "hostAliases"}))
         assert "their calls fail before Kubernetes 1.29" in outcome.warnings[0]
 
+    @pytest.mark.parametrize(
+        ("host", "names"),
+        [
+            ("data.example.com", ["data.example.com"]),
+            ("data.example.com.", ["data.example.com"]),
+            ("stock", ["stock"]),
+            (
+                "stock.shop.svc",
+                ["stock.shop.svc", "stock.shop", "stock.shop.svc.cluster.local"],
+            ),
+            (
+                "stock.shop.svc.cluster.local.",
+                ["stock.shop.svc.cluster.local", "stock.shop", "stock.shop.svc"],
+            ),
+        ],
+    )
+    def test_each_name_of_the_upstream_is_on_loopback(self, host: str, names: list[str]) -> None:
+        """But not a Service's without its namespace: here it may be that of another one."""
+        by = plan(upstream={"url": f"http://{host}:8080"}, capture={"mode": "hostAliases"})
+        outcome = injected(pod(), by)
+        assert outcome.pod is not None, outcome
+        assert outcome.pod["spec"]["hostAliases"] == [{"ip": "127.0.0.1", "hostnames": names}]
+
+    def test_a_name_that_the_pod_has_an_alias_for_keeps_it(self) -> None:
+        given = pod(spec={"hostAliases": [{"ip": "192.0.2.1", "hostnames": ["stock.shop"]}]})
+        by = plan(upstream={"url": "http://stock.shop.svc:8080"}, capture={"mode": "hostAliases"})
+        outcome = injected(given, by)
+        assert outcome.pod is not None, outcome
+        names = ["stock.shop.svc", "stock.shop.svc.cluster.local"]
+        assert outcome.pod["spec"]["hostAliases"][1] == {"ip": "127.0.0.1", "hostnames": names}
+
     @pytest.mark.parametrize("mode", ["hostAliases", "redirect"])
     @pytest.mark.parametrize(
         ("upstream", "names"),

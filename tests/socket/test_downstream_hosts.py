@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.plan import bare_host, hosts_of
+from proxy.plan import authorities_of, authority_of, bare_host, hosts_of
 from tests.fakes.house import House, settings_for
 from tests.fakes.loop import run
 from tests.fakes.origin import Origin
@@ -36,6 +36,41 @@ def test_the_upstream_and_the_sidecar_itself_are_always_among_them() -> None:
     wanted = {b"a.example", b"data.example.com", b"127.0.0.1", b"localhost", b""}
     assert hosts_of(settings) == wanted
     assert hosts_of(settings_for("http://data.example.com")) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "others"),
+    [
+        (
+            "http://Data.example.com/api",
+            "data.example.com",
+            "data.example.com. data.example.com:80 data.example.com.:80",
+        ),
+        (
+            "http://data.example.com.",
+            "data.example.com",
+            "data.example.com. data.example.com:80 data.example.com.:80",
+        ),
+        ("http://data.example.com.:8080", "data.example.com:8080", "data.example.com.:8080"),
+        ("http://192.0.2.7:80", "192.0.2.7", "192.0.2.7. 192.0.2.7:80 192.0.2.7.:80"),
+        ("http://[2001:DB8::80]:8080", "[2001:db8::80]:8080", ""),
+        ("http://[2001:db8::80]", "[2001:db8::80]", "[2001:db8::80]:80"),
+        (
+            "https://a.example",
+            "a.example",
+            "a.example. a.example:443 a.example.:443 a.example:80 a.example.:80",
+        ),
+        ("https://a.example:80", "a.example:80", "a.example.:80"),
+        ("http://a.example:443", "a.example:443", "a.example.:443"),
+    ],
+)
+def test_an_absolute_target_may_name_the_upstream_with_its_dot_and_its_port(
+    url: str, host: str, others: str
+) -> None:
+    """Some programs write the scheme's own port out; it used to be another site's."""
+    settings = settings_for(url)
+    assert authority_of(settings) == host.encode()
+    assert authorities_of(settings) == {host.encode(), *others.encode().split()}
 
 
 @pytest.mark.parametrize(

@@ -63,13 +63,14 @@ def test_the_wrong_name_is_refused(tmp_path: Path) -> None:
     assert origin.asked == []
 
 
-def test_the_server_name_may_be_said(tmp_path: Path) -> None:
-    """And is what the server hears as SNI."""
+@pytest.mark.parametrize("name", ["other.example", "other.example."])
+def test_the_server_name_may_be_said(tmp_path: Path, name: str) -> None:
+    """And is what the server hears as SNI, without the dot that ends a full name."""
     authority = trustme.CA()
     heard: list[str | None] = []
     context = server(authority, "other.example")
     context.sni_callback = lambda _sock, name, _context: heard.append(name)
-    tls = {"ca_file": bundle(authority, tmp_path / "ca.pem"), "server_name": "other.example"}
+    tls = {"ca_file": bundle(authority, tmp_path / "ca.pem"), "server_name": name}
     got, _ = run(one_call(context, tls))
     assert (got.status, heard) == (200, ["other.example"])
 

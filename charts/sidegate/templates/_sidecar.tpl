@@ -105,17 +105,22 @@ seccompProfile: {type: RuntimeDefault}
 {{- $_ := set $made "listen" (printf "127.0.0.1:%s" (include "sidegate.appPort" $v)) -}}
 {{- $_ := set $made "upstream.dns.hosts_file" "false" -}}
 {{- if and (eq ($v.upstream.host_header | default "upstream") "upstream") (not $v.downstream.hosts) -}}
-{{- $host := lower $url.hostname -}}
+{{- $_ := set $made "downstream.hosts" (include "sidegate.names" $v | fromJsonArray | toJson) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $made -}}
+{{- end }}
+
+{{- /* What an app may call the upstream, as a JSON list: its name, and the longer and shorter ones of a Service. Call with the values. */}}
+{{- define "sidegate.names" -}}
+{{- $host := (urlParse .upstream.url).hostname | lower | trimSuffix "." -}}
 {{- $names := list $host -}}
 {{- with regexFind "^[^.]+[.][^.]+[.]svc([.]|$)" $host -}}
 {{- $name := index (splitList "." .) 0 -}}
 {{- $short := printf "%s.%s" $name (index (splitList "." .) 1) -}}
 {{- $names = list $host $name $short (printf "%s.svc" $short) (printf "%s.svc.cluster.local" $short) | uniq -}}
 {{- end -}}
-{{- $_ := set $made "downstream.hosts" (toJson $names) -}}
-{{- end -}}
-{{- end -}}
-{{- toYaml $made -}}
+{{- toJson $names -}}
 {{- end }}
 
 {{- /* The port the app calls the upstream at, for capture.mode hostAliases. Call with the values. */}}
@@ -214,11 +219,16 @@ seccompProfile: {type: RuntimeDefault}
 {{- end }}
 {{- end }}
 
-{{- /* The upstream's name on loopback, for capture.mode hostAliases; nothing for the others. */}}
+{{- /* The upstream's names on loopback, for capture.mode hostAliases; nothing for the others. */}}
 {{- define "sidegate.hostAliases" -}}
 {{- $v := include "sidegate.values" . | fromYaml -}}
 {{- if eq $v.capture.mode "hostAliases" -}}
-- {ip: 127.0.0.1, hostnames: [{{ (urlParse $v.upstream.url).hostname | lower | quote }}]}
+{{- /* Without its namespace a Service's name may be that of another one here. */}}
+{{- $names := list -}}
+{{- range $index, $name := include "sidegate.names" $v | fromJsonArray -}}
+{{- if or (eq $index 0) (contains "." $name) }}{{ $names = append $names $name }}{{ end -}}
+{{- end -}}
+- {ip: 127.0.0.1, hostnames: {{ toJson $names }}}
 {{- end }}
 {{- end }}
 
