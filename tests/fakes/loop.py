@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -17,24 +16,30 @@ PATIENCE_S = 10.0
 
 def run(trace: Coroutine[Any, Any, T]) -> T:
     """Run ``trace`` to its end; what the loop's exception handler heard, and tasks left behind, are failures."""
+    return watched(trace, uvloop.run)
+
+
+def watched(trace: Coroutine[Any, Any, T], by: Callable[[Coroutine[Any, Any, T]], T]) -> T:
+    """Let ``by`` run ``trace`` under such a watch."""
     complaints: list[dict[str, Any]] = []
 
-    async def watched() -> T:
+    async def whole() -> T:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
         result = await trace
         await until(lambda: len(asyncio.all_tasks()) == 1, "every task but the test's own has ended")
         return result
 
-    result = uvloop.run(watched())
+    result = by(whole())
     assert not complaints, complaints
     return result
 
 
 async def until(is_so: Callable[[], object], what: str, patience_s: float = PATIENCE_S) -> None:
     """Return as soon as ``is_so``; fail saying ``what`` was waited for."""
-    end = time.monotonic() + patience_s
+    clock = asyncio.get_running_loop().time
+    end = clock() + patience_s
     while not is_so():
-        if time.monotonic() > end:
+        if clock() > end:
             tasks = [str(task) for task in asyncio.all_tasks() if task is not asyncio.current_task()]
             raise AssertionError(f"it did not come to this: {what}; tasks: {tasks}")
         await asyncio.sleep(0.002)

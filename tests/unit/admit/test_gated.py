@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -21,7 +20,8 @@ from proxy.base.deadlines import Deadlines
 from proxy.base.outcomes import FIRST, PROBE, AttemptOutcome
 from proxy.base.reasons import Reason
 from proxy.judge.outage import OutageGate
-from tests.fakes.loop import run, soon, until
+from tests.fakes.loop import soon, until
+from tests.fakes.virtual import now, run
 
 FAR = math.inf
 SPACING_S = 0.03
@@ -205,9 +205,9 @@ def test_an_answer_that_streams_opens_and_is_one_start_and_one_end_to_the_limit(
 @asynccontextmanager
 async def limiter(limit: Any = None, **over: Any) -> AsyncIterator[Limiter]:
     loop = asyncio.get_running_loop()
-    deadlines = Deadlines(loop, time.monotonic)
+    deadlines = Deadlines(loop, now)
     gate = OutageGate(rng=random.Random(1), spacing_s=SPACING_S)
-    it = Limiter(loop, deadlines, monotonic=time.monotonic, limit=limit or FixedLimit(4), gate=gate, **over)
+    it = Limiter(loop, deadlines, monotonic=now, limit=limit or FixedLimit(4), gate=gate, **over)
     try:
         yield it
         assert (it.inflight, it.waiting) == (0, 0)
@@ -218,8 +218,8 @@ async def limiter(limit: Any = None, **over: Any) -> AsyncIterator[Limiter]:
 
 
 def leave(it: Limiter, verdict: Verdict, kind: str = FIRST) -> None:
-    outcome = AttemptOutcome("default", kind, time.monotonic(), it.inflight)
-    outcome.ended_at = time.monotonic()
+    outcome = AttemptOutcome("default", kind, now(), it.inflight)
+    outcome.ended_at = now()
     outcome.reason = Reason.OK if verdict is Verdict.SUCCESS else Reason.CONNECT_FAILED
     it.leave(outcome, verdict, 0.01)
 
@@ -315,17 +315,17 @@ def test_a_hold_ends_with_the_longest_hold_or_the_callers_deadline() -> None:
             assert it.try_enter() is False
             (probe,) = await waiting(it, Waiter(FAR))
             assert await soon(probe) is None
-            began = time.monotonic()
+            began = now()
             early, late = await waiting(
                 it, Waiter(began + 0.06, failed_probes=9), Waiter(FAR, max_wait_s=0.01)
             )
             returned = Waiter(FAR, called_at=began - 100.0)
             (again,) = await waiting(it, returned)
             assert await soon(early) is Denied.OUTAGE
-            assert 0.05 < time.monotonic() - began < 0.15
+            assert 0.05 < now() - began < 0.15
             assert await soon(again) is Denied.OUTAGE
             assert await soon(late) is Denied.OUTAGE
-            assert 0.15 < time.monotonic() - began < 0.35
+            assert 0.15 < now() - began < 0.35
             leave(it, Verdict.DROPPED, PROBE)
 
     run(trace())
@@ -410,7 +410,7 @@ def test_nothing_adds_up_through_outages_and_departures(seed: int) -> None:
             is_dead = False
 
             async def call() -> None:
-                waiter = Waiter(time.monotonic() + rng.uniform(0.02, 1.0), max_wait_s=0.5)
+                waiter = Waiter(now() + rng.uniform(0.02, 1.0), max_wait_s=0.5)
                 await asyncio.sleep(rng.uniform(0, 0.6))
                 if not it.try_enter() and await it.enter(waiter) is not None:
                     return
