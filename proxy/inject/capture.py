@@ -178,7 +178,7 @@ def _host_aliases(spec: Spec, settings: Settings, options: Options, problems: li
     if port < 1024 and not _unprivileged(spec, port, options, problems):
         return
     aliases = listed(spec, "hostAliases")
-    taken = {name for item in aliases for name in item.get("hostnames") or ()}
+    taken = [name for item in aliases for name in item.get("hostnames") or ()]
     if host in taken:
         problems.append(f"capture.mode hostAliases: the pod has a host alias for {host} already")
         return

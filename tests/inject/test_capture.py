@@ -197,7 +197,8 @@ class TestHostAliases:
         assert outcome.pod["spec"]["hostAliases"] == [{"ip": "127.0.0.1", "hostnames": names}]
 
     def test_a_name_that_the_pod_has_an_alias_for_keeps_it(self) -> None:
-        given = pod(spec={"hostAliases": [{"ip": "192.0.2.1", "hostnames": ["stock.shop"]}]})
+        """What is no name among them is the API server's to refuse; it stopped us once."""
+        given = pod(spec={"hostAliases": [{"ip": "192.0.2.1", "hostnames": ["stock.shop", []]}]})
         by = plan(upstream={"url": "http://stock.shop.svc:8080"}, capture={"mode": "hostAliases"})
         outcome = injected(given, by)
         assert outcome.pod is not None, outcome
