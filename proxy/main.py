@@ -111,7 +111,7 @@ class Sidecar:
         is_tls = url.scheme == "https"
         resolver = Resolver(
             host,
-            url.port or (443 if is_tls else 80),
+            settings.upstream.port,
             min_ttl_s=settings.upstream.dns.min_ttl,
             max_ttl_s=settings.upstream.dns.max_ttl,
             monotonic=self._clock.monotonic,

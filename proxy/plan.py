@@ -7,11 +7,11 @@ forget. Retry budgets are made anew with each.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from proxy.admit.limiter import Limiter
 from proxy.attempt.attempt import AttemptLimits
-from proxy.config.settings import Match, Settings, split_address
+from proxy.config.settings import SCHEME_PORTS, Match, Settings, split_address
 from proxy.judge.retry import RetryPolicy
 from proxy.wire.headers import tokens
 from proxy.wire.request_facts import Refusal
@@ -127,16 +127,10 @@ class Plan:
 
 
 def authority_of(settings: Settings) -> bytes:
-    """Return the upstream's host and port as a Host header wants them: without a port that is the scheme's own.
-
-    Nor with a dot at the end: it tells resolvers that the name is whole, and few servers know themselves by it.
-    """
-    url = urlsplit(settings.upstream.url)
-    host = (url.hostname or "").removesuffix(".")
-    if ":" in host:
-        host = f"[{host}]"
-    is_default = url.port is None or url.port == (443 if url.scheme == "https" else 80)
-    return (host if is_default else f"{host}:{url.port}").encode()
+    """Return the upstream's host and port as a Host header wants them: without a port that is the scheme's own."""
+    url, port = urlsplit(settings.upstream.url), settings.upstream.port
+    host = _host_of(url)
+    return host if port == SCHEME_PORTS[url.scheme] else b"%b:%d" % (host, port)
 
 
 def authorities_of(settings: Settings) -> frozenset[bytes]:
@@ -145,14 +139,22 @@ def authorities_of(settings: Settings) -> frozenset[bytes]:
     With the dot that ends a full name or without it; where the port is the scheme's own with it, without one, and with 80: who is
     to speak plain HTTP to an https:// upstream writes http://.
     """
-    written = authority_of(settings)
-    url = urlsplit(settings.upstream.url)
-    own = 443 if url.scheme == "https" else 80
-    port = url.port or own
-    host = written.removesuffix(b":%d" % port)
-    ports = {b":%d" % port} | ({b"", b":80"} if port == own else set())
-    names = {host} if host[-1:] == b"]" else {host, host + b"."}
-    return frozenset(name + port for name in names for port in ports)
+    url, port = urlsplit(settings.upstream.url), settings.upstream.port
+    host = _host_of(url)
+    names = {host} if b":" in host else {host, host + b"."}
+    ports = {b":%d" % port}
+    if port == SCHEME_PORTS[url.scheme]:
+        ports |= {b"", b":80"}
+    return frozenset(name + end for name in names for end in ports)
+
+
+def _host_of(url: SplitResult) -> bytes:
+    """Return a URL's host, an IPv6 address in its brackets.
+
+    Without a dot at the end: it tells resolvers that the name is whole, and few servers know themselves by it.
+    """
+    host = (url.hostname or "").removesuffix(".")
+    return (f"[{host}]" if ":" in host else host).encode()
 
 
 def hosts_of(settings: Settings) -> frozenset[bytes]:

@@ -93,6 +93,10 @@ class Dns(Section, frozen=True):
             raise ValueError("min_ttl may not exceed max_ttl")
 
 
+SCHEME_PORTS = {"http": 80, "https": 443}
+"""The port that a URL of a scheme means where it names none."""
+
+
 class Upstream(Section, frozen=True):
     """The one server this sidecar stands in front of."""
 
@@ -117,6 +121,12 @@ class Upstream(Section, frozen=True):
             raise ValueError("url may hold no blanks, control or non-ASCII characters; percent-encode them")
         if url.scheme == "http" and self.tls != Tls():
             raise ValueError("tls has no meaning for an http:// url")
+
+    @property
+    def port(self) -> int:
+        """The url's port; its scheme's own where it names none."""
+        url = urlsplit(self.url)
+        return url.port or SCHEME_PORTS[url.scheme]
 
 
 class ForwardProxy(Section, frozen=True):
@@ -368,7 +378,7 @@ class Settings(Section, frozen=True):
 
     def __post_init__(self) -> None:
         url = urlsplit(self.upstream.url)
-        port = url.port or (443 if url.scheme == "https" else 80)
+        port = self.upstream.port
         host, own_port = split_address(self.listen)
         for name, address in (("listen", self.listen), ("ops", self.ops), ("admin", self.admin)):
             if split_address(address)[1] > 65535:

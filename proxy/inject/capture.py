@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from proxy.config.settings import Settings, split_address
+from proxy.config.settings import SCHEME_PORTS, Settings, split_address
 from proxy.inject.container import own_url
 from proxy.inject.eligible import CONTAINER, containers, listed
 from proxy.inject.options import Options
@@ -122,7 +122,7 @@ def _moved(value: Any, upstream: str, to: str) -> str | None:
 
 def _port_of(url: SplitResult) -> int | None:
     """Return the port that a URL names; None where it is its scheme's own, for the app and the upstream may differ in that."""
-    return None if url.port == {"http": 80, "https": 443}.get(url.scheme) else url.port
+    return None if url.port == SCHEME_PORTS.get(url.scheme) else url.port
 
 
 def _has_proxy(present: dict[str, Spec]) -> bool:
