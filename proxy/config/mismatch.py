@@ -6,12 +6,12 @@ it is not at its default, for then somebody meant it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 
-from proxy.config.settings import Route, Settings
+from proxy.config.settings import Settings
 from proxy.config.units import format_duration
 
 PAIRS = (
@@ -31,21 +31,18 @@ PAIRS = (
 
 def mismatches(settings: Settings) -> list[str]:
     """Return a sentence for each setting that is never reached."""
-    found = list(_found(settings, {path for path, _ in PAIRS}, ""))
+    found = list(_found(settings, PAIRS, ""))
     for index, route in enumerate(settings.routes):
-        own = {key: getattr(route, key) for key in Route.__struct_fields__ if hasattr(settings, key)}
-        own = {key: value for key, value in own.items() if value is not None}
-        merged = msgspec.structs.replace(settings, **own)
-        paths = {path for path, _ in PAIRS if path.partition(".")[0] in own}
-        found += _found(merged, paths, f"routes[{index}].")
+        given = msgspec.structs.asdict(route).items()
+        own = {key: value for key, value in given if value is not None and hasattr(settings, key)}
+        pairs = [pair for pair in PAIRS if pair[0].partition(".")[0] in own]
+        found += _found(msgspec.structs.replace(settings, **own), pairs, f"routes[{index}].")
     return found
 
 
-def _found(settings: Settings, paths: set[str], at: str) -> Iterator[str]:
+def _found(settings: Settings, pairs: Iterable[tuple[str, str]], at: str) -> Iterator[str]:
     defaults = Settings(upstream=settings.upstream)
-    for path, bound in PAIRS:
-        if path not in paths:
-            continue
+    for path, bound in pairs:
         value, most = _value(settings, path), _value(settings, bound)
         if value > most and value != _value(defaults, path):
             is_time = isinstance(most, float)

@@ -170,7 +170,7 @@ def warnings(spec: Spec, settings: Settings, options: Options) -> Iterator[str]:
 
 
 def _host_aliases(spec: Spec, settings: Settings, options: Options, problems: list[str]) -> None:
-    host = (urlsplit(settings.upstream.url).hostname or "").removesuffix(".")
+    host, *others = names_of(urlsplit(settings.upstream.url).hostname or "")
     if _is_address(host) or not _DNS_NAME.fullmatch(host):
         problems.append(f"capture.mode hostAliases: upstream.url names {host}; it needs a DNS name")
         return
@@ -183,8 +183,8 @@ def _host_aliases(spec: Spec, settings: Settings, options: Options, problems: li
         problems.append(f"capture.mode hostAliases: the pod has a host alias for {host} already")
         return
     # Without its namespace a Service's name may be that of another one here.
-    names = [name for name in names_of(host) if name == host or ("." in name and name not in taken)]
-    aliases.append({"ip": "127.0.0.1", "hostnames": names})
+    others = [name for name in others if "." in name and name not in taken]
+    aliases.append({"ip": "127.0.0.1", "hostnames": [host, *others]})
 
 
 def _unprivileged(spec: Spec, port: int, options: Options, problems: list[str]) -> bool:

@@ -138,10 +138,7 @@ def test_an_app_that_names_the_upstream_itself_is_captured(node: Node, mode: str
     print(f"{mode}: {line}")
     said = json.loads(line)
     assert (ended()["exitCode"], said["delivered"], said["errors"]) == (0, 300, 0)
-    calls = re.findall(
-        r'^sidegate_requests_total\{.*code="200".*\} (\S+)', metrics(node, "shop", name), re.MULTILINE
-    )
-    assert sum(map(float, calls)) == 300
+    assert calls(node, name, 'code="200"') == 300
     node.kubectl("-n", "shop", "delete", "pod", name, "--wait=false")
 
 
@@ -222,12 +219,7 @@ def test_the_eight_run_two_of_two_and_their_calls_go_through_the_sidecar(node: N
         assert json.loads(pod["metadata"]["annotations"]["sidegate.dev/status"])["service"] == name
         for line in rounds()[name]:
             assert (line["delivered"], line["errors"]) == (400, 0), line
-        text = metrics(node, "shop", pod["metadata"]["name"])
-        answered = sum(
-            float(n)
-            for n in re.findall(r'^sidegate_requests_total{.*reason="ok".*} (\S+)', text, re.MULTILINE)
-        )
-        assert answered >= 400
+        assert calls(node, pod["metadata"]["name"], 'reason="ok"') >= 400
 
 
 def test_running_pods_follow_an_upgrade_without_a_restart(node: Node, values: dict[str, Any]) -> None:
@@ -389,6 +381,14 @@ def ready_pod(node: Node, namespace: str, name: str) -> dict[str, Any]:
 def metrics(node: Node, namespace: str, pod: str) -> str:
     """A sidecar's metrics, as whoever may read pods sees them."""
     return node.kubectl("get", "--raw", f"/api/v1/namespaces/{namespace}/pods/{pod}:8881/proxy/metrics")
+
+
+def calls(node: Node, pod: str, label: str) -> float:
+    """How many calls with a label the sidecar of a pod in shop has answered."""
+    found = re.findall(
+        rf"^sidegate_requests_total{{.*{label}.*}} (\S+)", metrics(node, "shop", pod), re.MULTILINE
+    )
+    return sum(map(float, found))
 
 
 def served_serials(node: Node) -> set[int]:

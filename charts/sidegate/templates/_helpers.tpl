@@ -123,15 +123,15 @@ limits.concurrency.max 256 pool.max_connections 64
 limits.concurrency.limit 0 pool.max_connections 64
 {{- end }}
 
-{{- /* Sentences, one a line, about values that somebody has given and that are never reached. Call with a dict of "v" and "at". */}}
+{{- /* Sentences, one a line, about values that somebody has given and that are never reached. Call with the values. */}}
 {{- define "sidegate.mismatches" -}}
 {{- range $line := splitList "\n" (include "sidegate.pairs" .) -}}
 {{- $pair := splitList " " $line -}}
-{{- $value := include "sidegate.valueAt" (dict "v" $.v "path" (index $pair 0)) | default (index $pair 1) -}}
-{{- $most := include "sidegate.valueAt" (dict "v" $.v "path" (index $pair 2)) | default (index $pair 3) -}}
+{{- $value := include "sidegate.valueAt" (dict "v" $ "path" (index $pair 0)) | default (index $pair 1) -}}
+{{- $most := include "sidegate.valueAt" (dict "v" $ "path" (index $pair 2)) | default (index $pair 3) -}}
 {{- $seconds := include "sidegate.amount" $value | float64 -}}
 {{- if and (gt $seconds (include "sidegate.amount" $most | float64)) (ne $seconds (include "sidegate.amount" (index $pair 1) | float64)) }}
-{{ printf "%s%s: %s is never reached, for %s is %s" $.at (index $pair 0) $value (index $pair 2) $most }}
+{{ printf "%s: %s is never reached, for %s is %s" (index $pair 0) $value (index $pair 2) $most }}
 {{- end -}}
 {{- end -}}
 {{- end }}

@@ -105,7 +105,7 @@ seccompProfile: {type: RuntimeDefault}
 {{- $_ := set $made "listen" (printf "127.0.0.1:%s" (include "sidegate.appPort" $v)) -}}
 {{- $_ := set $made "upstream.dns.hosts_file" "false" -}}
 {{- if and (eq ($v.upstream.host_header | default "upstream") "upstream") (not $v.downstream.hosts) -}}
-{{- $_ := set $made "downstream.hosts" (include "sidegate.names" $v | fromJsonArray | toJson) -}}
+{{- $_ := set $made "downstream.hosts" (include "sidegate.names" $v) -}}
 {{- end -}}
 {{- end -}}
 {{- toYaml $made -}}
@@ -224,10 +224,9 @@ seccompProfile: {type: RuntimeDefault}
 {{- $v := include "sidegate.values" . | fromYaml -}}
 {{- if eq $v.capture.mode "hostAliases" -}}
 {{- /* Without its namespace a Service's name may be that of another one here. */}}
-{{- $names := list -}}
-{{- range $index, $name := include "sidegate.names" $v | fromJsonArray -}}
-{{- if or (eq $index 0) (contains "." $name) }}{{ $names = append $names $name }}{{ end -}}
-{{- end -}}
+{{- $all := include "sidegate.names" $v | fromJsonArray -}}
+{{- $names := list (first $all) -}}
+{{- range rest $all }}{{ if contains "." . }}{{ $names = append $names . }}{{ end }}{{ end -}}
 - {ip: 127.0.0.1, hostnames: {{ toJson $names }}}
 {{- end }}
 {{- end }}
