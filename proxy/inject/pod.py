@@ -244,7 +244,7 @@ def _lifetime(
     room_s = max(1.0, grace_s - before_s - (0.0 if given_s is None and not before_s else _LEFT_S))
     if settings.drain.grace > room_s:
         changed["drain.grace"] = f"{room_s:g}s"
-        if settings.drain != Drain():
+        if settings.drain.grace != Drain().grace:
             given = format_duration(settings.drain.grace)
             outcome.warnings.append(
                 f"drain.grace is {changed['drain.grace']} in this pod and not {given}, for its containers have {grace_s:g}s to "

@@ -258,6 +258,13 @@ def test_whose_times_do_not_go_together_is_told() -> None:
     )
 
 
+def test_who_has_set_no_grace_is_not_told_of_it() -> None:
+    asks = {"sidegate.dev/drain.quiet": "2s"}
+    outcome = injected(pod(metadata={"annotations": asks}, spec={"terminationGracePeriodSeconds": 10}))
+    assert env_of(sidecar(outcome))["SIDEGATE_DRAIN__GRACE"] == "5s"
+    assert outcome.warnings == []
+
+
 @pytest.mark.parametrize("given", [True, "30", 10**400, -1, None])
 def test_a_grace_period_that_cannot_be_is_not_stumbled_over(given: Any) -> None:
     assert injected(pod(spec={"terminationGracePeriodSeconds": given})).pod is not None
