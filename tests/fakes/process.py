@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,16 @@ from tests.fakes.app import Answer, App
 from tests.fakes.loop import soon
 
 ROOT = Path(__file__).parents[2]
+
+
+@contextlib.contextmanager
+def hearing_interrupts() -> Iterator[None]:
+    """Children started in the block obey SIGINT. A shell's background job ignores it, and children inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Process:

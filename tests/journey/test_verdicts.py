@@ -16,8 +16,11 @@ FIXED_4: dict[str, Any] = {"limits": {"concurrency": {"mode": "fixed", "limit": 
 
 def test_a_body_that_streams_slowly_is_no_latency_and_keeps_its_slot() -> None:
     async def trace() -> None:
+        has_head = asyncio.Event()
+
         async def play(line: Line, _: Asked) -> None:
             await line.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 50_000)
+            await has_head.wait()
             await asyncio.sleep(0.4)
             await line.send(b"x" * 50_000)
 
@@ -25,13 +28,13 @@ def test_a_body_that_streams_slowly_is_no_latency_and_keeps_its_slot() -> None:
             app = await house.app()
             await app.ask()
             await app.head()
+            has_head.set()
             assert house.limiter.inflight == 1
             assert len(await app.reader.readexactly(100_000)) == 100_000
             await house.comes_to_rest()
             (attempt,) = house.witness.attempts
-            assert attempt.ended_at - attempt.started_at >= 0.4
-            assert attempt.latency_s < 0.3
-            assert house.gate.latency < 0.3
+            assert attempt.ended_at - attempt.started_at - attempt.latency_s >= 0.39
+            assert house.gate.latency == pytest.approx(attempt.latency_s)
 
     run(trace())
 

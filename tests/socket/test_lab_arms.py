@@ -20,6 +20,7 @@ from proxy.lab.children import Child, ChildError, Children
 from proxy.lab.models import build_model
 from proxy.lab.pages import Habits
 from proxy.lab.progress import Progress
+from tests.fakes.process import hearing_interrupts
 
 QUIET = Progress(io.StringIO())
 COMMAND = """
@@ -190,13 +191,14 @@ def test_killed_command_takes_its_processes_along() -> None:
 
 def started_command() -> tuple["subprocess.Popen[str]", set[int]]:
     """A running ``lab --direct-only`` and the ids of its nine children."""
-    popen = subprocess.Popen(
-        [sys.executable, "-c", COMMAND],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    )
+    with hearing_interrupts():
+        popen = subprocess.Popen(
+            [sys.executable, "-c", COMMAND],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
     deadline = time.monotonic() + 20
     while len(family := children_of(popen.pid)) < 9 and time.monotonic() < deadline:
         time.sleep(0.02)

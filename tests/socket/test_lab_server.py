@@ -12,6 +12,7 @@ import pytest
 from proxy.lab.models import build_model
 from proxy.lab.pages import page_fault
 from proxy.lab.server import Upstream, start_servers
+from tests.fakes.loop import soon
 
 
 @asynccontextmanager
@@ -207,8 +208,8 @@ def test_idle_connection_is_closed() -> None:
         async with idle as port, connected(port) as used, connected(port) as unused:
             used.send("/pages/1")
             assert (await used.answer())[0] == 200
-            assert await asyncio.wait_for(used.reader.read(), 1.0) == b""
-            assert await asyncio.wait_for(unused.reader.read(), 1.0) == b""
+            assert await soon(used.reader.read()) == b""
+            assert await soon(unused.reader.read()) == b""
 
     asyncio.run(scenario())
 

@@ -18,6 +18,7 @@ from proxy.lab.arms import Plan, run_arm
 from proxy.lab.models import MODELS
 from proxy.lab.pages import Habits
 from proxy.lab.progress import Progress
+from tests.fakes.process import hearing_interrupts
 
 COMMAND = """
 import argparse, sys
@@ -94,13 +95,14 @@ def is_alive(pid: int) -> bool:
 
 
 def test_interrupt_stops_the_sidecars_too() -> None:
-    popen = subprocess.Popen(
-        [sys.executable, "-c", COMMAND, "--mode", "healthy", "--pages", "98"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    )
+    with hearing_interrupts():
+        popen = subprocess.Popen(
+            [sys.executable, "-c", COMMAND, "--mode", "healthy", "--pages", "98"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         family = command_lines(popen.pid)

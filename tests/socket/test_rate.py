@@ -6,6 +6,7 @@ import asyncio
 import gc
 import time
 from bisect import bisect_left
+from pathlib import Path
 
 import pytest
 
@@ -66,8 +67,19 @@ def most_in_a_second(times: list[float]) -> int:
     return max(bisect_left(times, start + 1.0) - i for i, start in enumerate(times))
 
 
-async def pull(rate: float, burst: float, one_in: int = 0) -> tuple[list[float], list[float]]:
-    """When attempts started and when the upstream saw them; every answer to the app must have been a 200."""
+def waited_for_cpu_s() -> float:
+    """How long this thread was ready to run, and another had the core (Linux's schedstat); 0.0 where nobody tells."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0
+
+
+async def pull(rate: float, burst: float, one_in: int = 0) -> tuple[list[float], list[float], float]:
+    """When attempts started, when the upstream saw them, and for how long the machine did other things meanwhile.
+
+    Every answer to the app must have been a 200.
+    """
     loop = asyncio.get_running_loop()
     arrived: list[float] = []
     wrong: list[bytes] = []
@@ -85,7 +97,9 @@ async def pull(rate: float, burst: float, one_in: int = 0) -> tuple[list[float],
             for _ in range(CALLERS):
                 transport, _ = await loop.create_connection(lambda: Caller(wrong), "127.0.0.1", house.port)
                 callers.append(transport)
+            before_s = waited_for_cpu_s()
             await asyncio.sleep(SECONDS)
+            stolen_s = waited_for_cpu_s() - before_s
             for transport in callers:
                 transport.abort()
             await house.comes_to_rest()
@@ -94,23 +108,24 @@ async def pull(rate: float, burst: float, one_in: int = 0) -> tuple[list[float],
         gc.unfreeze()
         server.close()
     assert not wrong
-    return started, arrived
+    return started, arrived, stolen_s
 
 
-def check(started: list[float], arrived: list[float], rate: float, burst: float) -> None:
+def check(started: list[float], arrived: list[float], stolen_s: float, rate: float, burst: float) -> None:
     assert most_in_a_second(started) <= rate + burst
     # What opens a connection first arrives later than it started; a second may see as many more as that delays.
     late_s = max(b - a for a, b in zip(sorted(started), arrived, strict=False))
     assert most_in_a_second(arrived) <= rate + burst + rate * late_s
-    assert late_s < 0.1
     steady = [at for at in arrived if at > arrived[0] + 1.0]  # behind burst and first connections
-    assert (len(steady) - 1) / (steady[-1] - steady[0]) >= 0.98 * rate
+    assert late_s < 0.1 + stolen_s
+    # A bucket with little room loses what drips while another process has the core.
+    assert len(steady) - 1 >= 0.98 * rate * (steady[-1] - steady[0] - stolen_s)
 
 
 @pytest.mark.parametrize("burst", [1, 20])
 @pytest.mark.parametrize("rate", [50, 200, 1000])
 def test_no_second_sees_more_than_rate_and_burst_and_the_rate_is_used(rate: int, burst: int) -> None:
-    """160 callers: at most r + b in any sliding second, at least 0.98 r as long as there is work."""
+    """160 callers: at most r + b in any sliding second, at least 0.98 r as long as there is work and a core to do it."""
     check(*run(pull(rate, burst)), rate, burst)
 
 

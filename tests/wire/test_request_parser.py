@@ -77,7 +77,7 @@ def h11_reading(data: bytes) -> list[tuple[bytes, bytes, list[tuple[bytes, bytes
 
 
 @given(st.lists(requests(), min_size=1, max_size=4), st.lists(st.integers(0, 10_000), max_size=6))
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 def test_requests_are_read_the_same_however_they_are_cut(messages: list[Message], places: list[int]) -> None:
     """At once, byte by byte and in random pieces; pipelined, with bodies, trailers and declined upgrades."""
     data = b"".join(message.raw for message in messages)
@@ -90,7 +90,7 @@ def test_requests_are_read_the_same_however_they_are_cut(messages: list[Message]
 
 
 @given(st.lists(requests(upgrades=False), min_size=1, max_size=3))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_requests_are_read_as_h11_reads_them(messages: list[Message]) -> None:
     """Two parsers that share no code agree on method, target, headers, bodies and order."""
     data = b"".join(message.raw for message in messages)
@@ -138,7 +138,7 @@ def verdict(data: bytes, *, remembering: bool) -> Any:
 
 
 @given(st.integers(0, len(PAGE) - 1), st.binary(min_size=0, max_size=2))
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 def test_the_memo_of_a_repeated_head_never_changes_a_reading(place: int, patch: bytes) -> None:
     """A repeated request with bytes replaced, put in or left out means what it means on a connection of its own."""
     for data in (PAGE[:place] + patch + PAGE[place + len(patch) :], PAGE[:place] + patch + PAGE[place:]):
@@ -163,7 +163,7 @@ def test_repeated_heads_in_one_packet_are_read_one_by_one(heads: list[bytes]) ->
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=4))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_garbage_never_raises(data: bytes, places: list[int]) -> None:
     """Whatever comes, ``feed`` returns and either waits, has a request, or has failed."""
     reader = parser()
@@ -178,7 +178,7 @@ def test_garbage_never_raises(data: bytes, places: list[int]) -> None:
     st.binary(min_size=1, max_size=3),
     st.lists(st.integers(0, 999), max_size=3),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_damaged_request_is_read_the_same_however_it_is_cut(
     message: Message, place: int, patch: bytes, places: list[int]
 ) -> None:

@@ -121,7 +121,7 @@ def parsed(lines: bytes) -> Headers:
 
 
 @given(answers(), st.lists(st.integers(0, 10_000), max_size=6))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_an_answer_is_read_the_same_however_it_is_cut(answer: Answer, places: list[int]) -> None:
     """At once, byte by byte and in random pieces: the same head, the same body, the same end."""
     at_once = reading(parser(), [answer.raw], answer)
@@ -135,7 +135,7 @@ def test_an_answer_is_read_the_same_however_it_is_cut(answer: Answer, places: li
 
 
 @given(answers())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_an_answer_is_read_as_h11_reads_it(answer: Answer) -> None:
     """Two parsers that share no code agree on status, headers and body."""
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 20)
@@ -162,7 +162,7 @@ def test_an_answer_is_read_as_h11_reads_it(answer: Answer) -> None:
 
 
 @given(st.lists(answers(may_close=False), min_size=1, max_size=4), st.booleans())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_answers_follow_each_other_on_one_connection(sequence: list[Answer], bytewise: bool) -> None:
     """A kept connection's parser is as good as a new one, whatever it read before."""
     reader = parser()
@@ -181,7 +181,7 @@ def head_of_length(body: bytes, answers_head: bool = False) -> Answer:
 @example(head_of_length(b""), b"H")
 @example(head_of_length(b"", answers_head=True), b"HTTP/1.1 2")
 @example(head_of_length(b"abc"), b"HTTP/1.1 200 OK\r\n")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_bytes_behind_an_answer_are_noticed_and_not_passed_on(answer: Answer, more: bytes) -> None:
     """The answer stands; its connection may not be used again (a response could be waiting for the next request)."""
     reader = parser()
@@ -192,7 +192,7 @@ def test_bytes_behind_an_answer_are_noticed_and_not_passed_on(answer: Answer, mo
 
 
 @given(answers(), st.integers(0, 10_000))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_cut_answer_is_never_whole(answer: Answer, place: int) -> None:
     """Whatever is missing at its end, an answer that ends by length or chunk is not taken for complete."""
     if answer.ends_by_close:
@@ -205,7 +205,7 @@ def test_a_cut_answer_is_never_whole(answer: Answer, place: int) -> None:
 
 
 @given(st.binary(max_size=200), st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_garbage_never_raises_and_never_is_an_answer(data: bytes, answers_head: bool) -> None:
     """Nonsense ends in ``error`` or in waiting, not in an exception."""
     reader = parser()

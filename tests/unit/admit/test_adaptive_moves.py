@@ -155,7 +155,7 @@ class Moves(RuleBasedStateMachine):
         assert inside["pace"] > 0.0
 
 
-Moves.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Moves.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 TestMoves = Moves.TestCase
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -16,7 +15,8 @@ from proxy.admit.queue import Priority
 from proxy.admit.waiter import Denied, Waiter
 from proxy.base.deadlines import Deadlines
 from proxy.base.outcomes import AttemptOutcome
-from tests.fakes.loop import run, soon, until
+from tests.fakes.loop import soon, until
+from tests.fakes.virtual import now, run
 
 FAR = float("inf")
 
@@ -26,9 +26,9 @@ async def limiter(
     limit: int = 1, rate: float | None = None, burst: float = 1, **over: int
 ) -> AsyncIterator[Limiter]:
     loop = asyncio.get_running_loop()
-    deadlines = Deadlines(loop, time.monotonic)
+    deadlines = Deadlines(loop, now)
     bucket = None if rate is None else TokenBucket(rate, burst)
-    gate = Limiter(loop, deadlines, monotonic=time.monotonic, limit=FixedLimit(limit), bucket=bucket, **over)
+    gate = Limiter(loop, deadlines, monotonic=now, limit=FixedLimit(limit), bucket=bucket, **over)
     try:
         yield gate
         assert (gate.inflight, gate.waiting) == (0, 0)
@@ -230,7 +230,7 @@ def test_a_deadline_ends_a_wait() -> None:
     async def trace() -> None:
         async with limiter(1) as gate:
             assert gate.try_enter()
-            assert await soon(gate.enter(Waiter(time.monotonic() + 0.03))) is Denied.TIMED_OUT
+            assert await soon(gate.enter(Waiter(now() + 0.03))) is Denied.TIMED_OUT
             give_back(gate)
 
     run(trace())
@@ -255,9 +255,8 @@ def test_the_predicted_wait_by_rate_is_the_queue_over_the_rate() -> None:
         async with limiter(100, rate=0.5) as gate:
             assert gate.try_enter()
             waiters = await queued(gate, 4)
-            now = time.monotonic()
-            assert gate.predicted_wait_s(now) == pytest.approx(4 / 0.5)
-            assert await gate.enter(Waiter(now + 5)) is Denied.TOO_LATE
+            assert gate.predicted_wait_s(now()) == pytest.approx(4 / 0.5)
+            assert await gate.enter(Waiter(now() + 5)) is Denied.TOO_LATE
             for task in waiters:
                 task.cancel()
             await until(lambda: gate.waiting == 0, "all have left")
@@ -274,11 +273,11 @@ def test_the_predicted_wait_by_slots_is_the_queue_times_the_time_a_slot_is_held(
             for _ in range(10):
                 assert gate.try_enter()
                 gate.leave(AttemptOutcome("default", "first", 0.0, 1), Verdict.SUCCESS, 4.0)
-            assert gate.predicted_wait_s(time.monotonic()) == 0.0
+            assert gate.predicted_wait_s(now()) == 0.0
             assert gate.try_enter()
             assert gate.try_enter()
             waiters = await queued(gate, 3)
-            assert gate.predicted_wait_s(time.monotonic()) == pytest.approx(3 * 4.0 / 2)
+            assert gate.predicted_wait_s(now()) == pytest.approx(3 * 4.0 / 2)
             for task in waiters:
                 give_back(gate)
                 await soon(task)
@@ -298,7 +297,7 @@ def test_a_call_is_refused_for_its_own_place_and_not_for_the_queues_length() -> 
                 gate.leave(AttemptOutcome("default", "first", 0.0, 1), Verdict.SUCCESS, 4.0)
             assert gate.try_enter()
             waiters = await queued(gate, 5)
-            by = time.monotonic() + 5
+            by = now() + 5
             assert await gate.enter(Waiter(by)) is Denied.TOO_LATE
             for priority, since in ((Priority.NORMAL, 0.0), (Priority.HIGH, None)):
                 urgent = asyncio.ensure_future(gate.enter(Waiter(by, since, priority)))
@@ -316,13 +315,13 @@ def test_a_call_is_refused_for_its_own_place_and_not_for_the_queues_length() -> 
 def test_a_closed_gate_lets_nobody_in_and_opens_by_itself() -> None:
     async def trace() -> None:
         async with limiter(10) as gate:
-            until_s = time.monotonic() + 0.05
+            until_s = now() + 0.05
             gate.close_gate(until_s)
             gate.close_gate(until_s - 0.04)
             assert not gate.try_enter()
             assert gate.predicted_wait_s(until_s - 0.05) == pytest.approx(0.05)
             assert await soon(gate.enter(Waiter(FAR))) is None
-            assert time.monotonic() >= until_s
+            assert now() >= until_s
             give_back(gate)
 
     run(trace())

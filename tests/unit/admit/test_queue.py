@@ -168,7 +168,7 @@ steps = st.lists(
 
 
 @given(steps)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_turn_is_the_right_one_whoever_left(steps: list[tuple[str, int, Priority]]) -> None:
     """Within the priority that has the turn it is the oldest claim's, then that of the first to come."""
     some = Crowd()
@@ -192,7 +192,7 @@ def test_every_turn_is_the_right_one_whoever_left(steps: list[tuple[str, int, Pr
 
 
 @given(st.lists(st.tuples(st.integers(0, 19), priorities, st.integers(0, 3)), min_size=1, max_size=400))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_nobody_starves_whoever_comes(script: list[tuple[int, Priority, int]]) -> None:
     """Twenty connections, each with one call at a time, come back as they like.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 from proxy.base.deadlines import NEVER, TICK_S, Deadlines
 from proxy.base.reasons import STATUS_OF_REASON, Reason
 from proxy.base.signal import Signal
-from tests.fakes.loop import run, soon
+from tests.fakes.loop import soon
+from tests.fakes.virtual import now, run
 
 REASONS = """ok upstream_status upstream_json connect_failed connect_timeout tls_failed dns_failed reset stale_connection
 truncated head_timeout body_timeout bad_response queue_full queue_timeout deadline outage budget draining client_gone bad_request
@@ -36,8 +36,8 @@ def test_reasons_are_those_of_the_contract() -> None:
 
 def test_a_deadline_is_noticed_in_time_and_not_before() -> None:
     async def trace() -> None:
-        deadlines = Deadlines(asyncio.get_running_loop(), time.monotonic)
-        waiting = Waiting(time.monotonic() + 0.05)
+        deadlines = Deadlines(asyncio.get_running_loop(), now)
+        waiting = Waiting(now() + 0.05)
         due = waiting.deadline
         deadlines.add(waiting)
         await soon(waiting.told.wait())
@@ -49,11 +49,11 @@ def test_a_deadline_is_noticed_in_time_and_not_before() -> None:
 
 def test_a_deadline_moved_closer_is_noticed_after_hurrying() -> None:
     async def trace() -> None:
-        deadlines = Deadlines(asyncio.get_running_loop(), time.monotonic)
-        waiting, other = Waiting(time.monotonic() + 100), Waiting(NEVER)
+        deadlines = Deadlines(asyncio.get_running_loop(), now)
+        waiting, other = Waiting(now() + 100), Waiting(NEVER)
         deadlines.add(waiting)
         deadlines.add(other)
-        waiting.deadline = time.monotonic() + 0.03
+        waiting.deadline = now() + 0.03
         deadlines.hurry(waiting.deadline)
         await soon(waiting.told.wait())
         assert not other.told.is_set()
@@ -67,8 +67,8 @@ def test_a_deadline_moved_closer_is_noticed_after_hurrying() -> None:
 
 def test_one_that_leaves_while_others_expire_is_not_told() -> None:
     async def trace() -> None:
-        deadlines = Deadlines(asyncio.get_running_loop(), time.monotonic)
-        at = time.monotonic() + 0.03
+        deadlines = Deadlines(asyncio.get_running_loop(), now)
+        at = now() + 0.03
         pair = [Waiting(at), Waiting(at)]
         told: list[int] = []
 

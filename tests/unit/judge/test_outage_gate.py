@@ -264,7 +264,7 @@ STEPS = st.lists(
 
 
 @given(STEPS, st.integers(1, 9), st.integers(0, 99))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_whatever_comes_when(steps: list[tuple[float, int, int, int]], limit: int, seed: int) -> None:
     """Never two probes within a second, never two in flight; every success leaves it open, and a closed one always probes."""
     it = gate(seed)
