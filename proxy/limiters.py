@@ -10,10 +10,10 @@ from proxy.admit.adaptive import LOWEST, AdaptiveLimit
 from proxy.admit.bucket import TokenBucket
 from proxy.admit.limit import UNLIMITED, FixedLimit, Limit
 from proxy.admit.limiter import Limiter
+from proxy.admit.outage import OutageGate
 from proxy.base.clock import Clock
 from proxy.base.deadlines import Deadlines
 from proxy.config.settings import Concurrency, Limits, Outage, Pool
-from proxy.judge.outage import OutageGate
 
 DEFAULT = "default"
 """The limiter of every route that has no limits of its own."""

@@ -1,56 +1,28 @@
 """A concurrency limit behind an outage gate: while the gate is closed it alone says who may start, one at a time.
 
-The gate itself is judge's (``judge/outage``); here is what the limiter needs of it. Open and past its slow start it costs a
-plain limit nothing before an attempt: ``is_plain`` is true then, and changes only in ``on_outcome`` and ``next_start_s``.
+The gate itself is in ``outage``; here a limit is put behind it. Open and past its slow start it costs a plain limit nothing
+before an attempt: ``is_plain`` is true then, and changes only in ``on_outcome`` and ``next_start_s``.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from proxy.admit.limit import UNLIMITED, Limit, Verdict
+from proxy.admit.outage import OutageGate
 from proxy.base.outcomes import PROBE, AttemptOutcome
 
 _PEAK_S: Final = 10.0
 """The recent peak in flight is that of the last one to two of these."""
 
 
-class Gate(Protocol):
-    """What judge/outage's OutageGate is. Times are monotonic seconds; ``latency`` is a success's usual one in seconds."""
-
-    latency: float
-
-    def next_start_s(self, now: float) -> float:
-        """Return how long until a probe may start, infinity while one is out."""
-
-    def most(self, now: float) -> float:
-        """Return how many may be in flight in the slow start."""
-
-    def next_more_s(self, now: float) -> float:
-        """Return how long until that is one more."""
-
-    def on_start(self, now: float) -> None:
-        """The probe starts."""
-
-    def on_outcome(
-        self, now: float, started_at: float, succeeded: bool, limit: float, outcome: AttemptOutcome
-    ) -> str:
-        """Learn from an attempt; "closed" or "opened" when that is what it now is."""
-
-    def on_ignored(self, now: float, started_at: float) -> None:
-        """A probe told nothing."""
-
-    def last_failure(self) -> str:
-        """Return what went wrong last, in words."""
-
-
 class GatedLimit:
     """``inner`` behind ``gate``; behind no gate it is as it is. A limit that learns is told when the gate closes and opens,
     where it has ``on_gate_closed`` and ``on_gate_opened`` (now)."""
 
-    def __init__(self, limit: Limit, gate: Gate | None) -> None:
+    def __init__(self, limit: Limit, gate: OutageGate | None) -> None:
         self.gate = gate
         self.is_closed = False
         self.closed_at = 0.0

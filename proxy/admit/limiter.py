@@ -29,8 +29,9 @@ import math
 from collections.abc import Callable
 
 from proxy.admit.bucket import TokenBucket
-from proxy.admit.gated import Gate, GatedLimit
+from proxy.admit.gated import GatedLimit
 from proxy.admit.limit import UNLIMITED, FixedLimit, Limit, Verdict
+from proxy.admit.outage import OutageGate
 from proxy.admit.queue import FairQueue, Priority
 from proxy.admit.waiter import Denied, State, Waiter
 from proxy.base.deadlines import Deadlines
@@ -57,7 +58,7 @@ class Limiter:
         *,
         monotonic: Callable[[], float],
         limit: Limit | None = None,
-        gate: Gate | None = None,
+        gate: OutageGate | None = None,
         bucket: TokenBucket | None = None,
         max_waiting: int = 1024,
         max_hold_s: float = math.inf,

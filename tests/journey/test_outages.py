@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from proxy.admit.limit import Verdict
 from tests.fakes.app import Answer, App
+from tests.fakes.counting import CountingLimit
 from tests.fakes.house import House
 from tests.fakes.loop import run, soon, until
 from tests.fakes.origin import Asked, Line, Origin, Step, answer, perform, reset, silence
@@ -369,7 +371,7 @@ def test_leaving_while_held_and_as_the_probe(leave: Any) -> None:
 
 
 def test_poison_is_given_up_with_the_upstreams_own_answer_and_the_operator_finds_it() -> None:
-    """It fails ten times while others pass: the gate stays open, and gate and limit hear of two failures only."""
+    """It fails ten times while others pass: the gate stays open, and limit and gate hear of two failures only."""
 
     async def trace() -> None:
         upstream = Upstream()
@@ -381,21 +383,9 @@ def test_poison_is_given_up_with_the_upstreams_own_answer_and_the_operator_finds
 
         upstream.by_target["/page/7?api_key=s3cret&x=1"] = broken
         async with Outage(upstream.origin, **FIXED_4) as house:
-            heard: list[str] = []
-            told = house.gate.on_outcome
+            limit = CountingLimit(4)
+            house.limiter.reconfigure(limit=limit, bucket=None, max_waiting=1024)
             done = asyncio.Event()
-
-            class Ear:
-                """Stands before the gate."""
-
-                def __getattr__(self, name: str) -> Any:
-                    return getattr(house.gate, name)
-
-                def on_outcome(self, now: float, started_at: float, succeeded: bool, *more: Any) -> str:
-                    heard.append("success" if succeeded else "failure")
-                    return str(told(now, started_at, succeeded, *more))
-
-            house.limiter.gated.gate = Ear()
 
             async def others() -> None:
                 app = await house.app()
@@ -403,14 +393,14 @@ def test_poison_is_given_up_with_the_upstreams_own_answer_and_the_operator_finds
                     assert (await app.get("/fine")).status == 200
 
             busy = [asyncio.ensure_future(others()) for _ in range(3)]
-            await until(lambda: heard.count("success") > 5, "others pass")
+            await until(lambda: limit.ends.count(Verdict.SUCCESS) > 5, "others pass")
             for _ in range(2):
                 got = await house.get("/page/7?api_key=s3cret&x=1")
                 assert (got.status, got.body, got.attempts) == (500, b"page 7 is broken", 10)
             done.set()
             await soon(asyncio.gather(*busy))
             assert not house.gate.is_closed
-            assert heard.count("failure") == 4, "the first two of each call"
+            assert limit.ends.count(Verdict.DROPPED) == 4, "the first two of each call"
             (row,) = (await house.admin("/decisions"))["poison"]
             assert row["target"] == "/page/7?api_key=REDACTED&x=1"
             assert (row["method"], row["count"], row["attempts"]) == ("GET", 2, 20)

@@ -16,11 +16,11 @@ from typing import Any
 
 from proxy.admit.gated import GatedLimit
 from proxy.admit.limit import FixedLimit, Limit, Verdict
+from proxy.admit.outage import OutageGate
 from proxy.base.outcomes import FIRST, PROBE, RETRY, AttemptOutcome
 from proxy.base.reasons import Reason
 from proxy.judge.backoff import pause_s
 from proxy.judge.budget import RetryBudget
-from proxy.judge.outage import OutageGate
 from proxy.lab.model import Decision, Model, Request
 
 UNIX = 1_700_000_000.0

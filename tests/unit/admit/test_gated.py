@@ -15,11 +15,11 @@ from proxy.admit.bucket import TokenBucket
 from proxy.admit.gated import GatedLimit
 from proxy.admit.limit import UNLIMITED, FixedLimit, Verdict
 from proxy.admit.limiter import Limiter
+from proxy.admit.outage import OutageGate
 from proxy.admit.waiter import Denied, Waiter
 from proxy.base.deadlines import Deadlines
 from proxy.base.outcomes import FIRST, PROBE, AttemptOutcome
 from proxy.base.reasons import Reason
-from proxy.judge.outage import OutageGate
 from tests.fakes.loop import soon, until
 from tests.fakes.virtual import now, run
 

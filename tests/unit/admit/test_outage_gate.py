@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.admit.outage import OutageGate
 from proxy.base.outcomes import FIRST, PROBE, AttemptOutcome
 from proxy.base.reasons import Reason
-from proxy.judge.outage import OutageGate
 
 
 def gate(seed: int = 1) -> OutageGate:
