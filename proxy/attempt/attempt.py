@@ -93,6 +93,7 @@ class Attempt:
             connection = await self._connect(fresh)
             if connection is None:
                 return None
+            self._connection = connection
             now = self._monotonic()
         self._connection = connection
         self._sent_at = now

@@ -116,7 +116,9 @@ class Pool:
         self.open_count += 1
         self.opening += 1
         try:
-            timings = await self._connector.connect(connection, timeout_s)
+            timings = connection.timings = await self._connector.connect(connection, timeout_s)
+            connection.opened_at = self._monotonic()
+            self._observer.connection_opened(timings.dns_s, timings.connect_s, timings.tls_s)
         except BaseException:
             self._settle(connection, "local", "cancelled")
             if hasattr(connection, "transport"):
@@ -124,9 +126,6 @@ class Pool:
             raise
         finally:
             self.opening -= 1
-        connection.timings = timings
-        connection.opened_at = self._monotonic()
-        self._observer.connection_opened(timings.dns_s, timings.connect_s, timings.tls_s)
         return connection
 
     def give_back(self, connection: UpstreamConnection, now: float) -> None:
