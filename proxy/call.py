@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from proxy.admit.limit import Verdict
+from proxy.admit.permit import Permit
 from proxy.admit.queue import Priority
 from proxy.admit.waiter import Waiter
 from proxy.attempt.attempt import BodySource, OutgoingRequest
@@ -52,8 +53,8 @@ class Client(ClientStream, Protocol):
 class Call:
     """The state of one call. ``deadline`` is monotonic seconds, ``allowed`` how many tries there may be.
 
-    ``is_probe`` says that its turn was given it as the outage gate's probe; a failed probe is none of its tries, but where one
-    try is all there may be.
+    ``permit`` is that of the attempt under way, or of the last one. A failed probe is none of its tries, but where one try is
+    all there may be.
     """
 
     tries: int = 0
@@ -61,7 +62,6 @@ class Call:
     failed_probes: int = 0
     failures: int = 0
     others_before: int = 0
-    is_probe: bool = False
     is_replayable: bool = True
     outgoing: OutgoingRequest
 
@@ -69,6 +69,7 @@ class Call:
         self, plan: Plan, route: RoutePlan, request: Request, client: Client, outcome: ExchangeOutcome
     ) -> None:
         self.last: Response | None = None
+        self.permit: Permit | None = None
         self.plan = plan
         self.route = route
         self.request = request
@@ -109,8 +110,8 @@ class Call:
 
     def next_kind(self) -> str:
         """Count one more try, and return of which kind it is."""
-        kind = PROBE if self.is_probe else RETRY if self.counted_tries else FIRST
-        self.is_probe = False
+        is_probe = self.permit is not None and self.permit.is_probe
+        kind = PROBE if is_probe else RETRY if self.counted_tries else FIRST
         self.tries += 1
         self.outcome.attempts = self.counted_tries
         return kind
@@ -149,6 +150,12 @@ class Call:
         if is_suspect and self.others_since >= _SUCCESSES_TO_SUSPECT:
             return Verdict.IGNORE
         return Verdict.DROPPED
+
+    def close_permit(self, outcome: AttemptOutcome) -> None:
+        """Give the attempt's slot back and tell the limit how it went; nothing where that is done."""
+        permit = self.permit
+        if permit is not None and permit.is_out:
+            permit.close(outcome, self.verdict(outcome), outcome.ended_at - outcome.started_at)
 
     def _was_silent_for_long(self, outcome: AttemptOutcome) -> bool:
         """Whether it was the upstream that an attempt waited for, and longer than is usual: not a body on its way."""

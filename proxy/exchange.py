@@ -2,7 +2,7 @@
 
 The client's coroutine runs ``Exchange.carry`` for one request after the other. Whatever ends a call, be it an answer, a
 refusal, or the client's leaving (which cancels the coroutine), slot, connection and outcomes are settled in the ``finally``
-of the attempt.
+of the attempt. A permit that an error of our own kept from being settled there is released at the end of the call.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from proxy.admit.limit import UNLIMITED, Verdict
+from proxy.admit.limit import UNLIMITED
+from proxy.admit.permit import Permit
 from proxy.admit.waiter import Denied
 from proxy.attempt.attempt import Attempt, OutgoingRequest
 from proxy.attempt.pool import Pool
@@ -99,6 +100,8 @@ class Exchange:
             raise
         finally:
             self.calls_under_way -= 1
+            if call.permit is not None:
+                call.permit.release()
             outcome.ended_at = self._monotonic()
             self._observer.call(outcome)
 
@@ -112,7 +115,8 @@ class Exchange:
         is_fresh = False
         limiter = call.route.limiter
         while True:
-            if not limiter.try_enter():
+            call.permit = limiter.try_enter()
+            if call.permit is None:
                 refusal = await self._wait_for_turn(call)
                 if refusal is not None:
                     return self._answer_with_what_there_is(call, refusal)
@@ -131,8 +135,7 @@ class Exchange:
                 raise
             finally:
                 attempt.finish()
-                verdict = Verdict.SUCCESS if outcome.reason is Reason.OK else call.verdict(outcome)
-                limiter.leave(outcome, verdict, outcome.ended_at - outcome.started_at)
+                call.close_permit(outcome)
                 self._observer.attempt(outcome)
             if call.outgoing.source is not None:
                 call.outcome.bytes_out = outcome.bytes_out - len(call.outgoing.head)
@@ -194,17 +197,18 @@ class Exchange:
         held_before_s = limiter.held_s(started)
         is_rate_bound = limiter.bucket is not None and limiter.inflight < limiter.limit.value
         waiter = call.waiter()
-        denied: Denied | None = Denied.CLOSED
+        turn: Permit | Denied = Denied.CLOSED
         try:
-            denied = await limiter.enter(waiter)
+            turn = await limiter.enter(waiter)
+            if isinstance(turn, Permit):
+                call.permit = turn
         finally:
             now = self._monotonic()
-            if denied is not Denied.QUEUE_FULL and denied is not Denied.TOO_LATE:  # those did not wait
+            if turn is not Denied.QUEUE_FULL and turn is not Denied.TOO_LATE:  # those did not wait
                 self._note_wait(call, is_rate_bound, now - started, limiter.held_s(now) - held_before_s)
-        if denied is None:
-            call.is_probe = waiter.is_probe
-            return None
-        return self._refusal(call, denied, is_rate_bound, now - started)
+        if isinstance(turn, Denied):
+            return self._refusal(call, turn, is_rate_bound, now - started)
+        return None
 
     def _refusal(self, call: Call, denied: Denied, is_rate_bound: bool, waited_s: float) -> LocalReply:
         limiter = call.route.limiter

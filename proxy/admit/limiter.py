@@ -32,6 +32,7 @@ from proxy.admit.bucket import TokenBucket
 from proxy.admit.gated import GatedLimit
 from proxy.admit.limit import UNLIMITED, FixedLimit, Limit, Verdict
 from proxy.admit.outage import OutageGate
+from proxy.admit.permit import Permit
 from proxy.admit.queue import FairQueue, Priority
 from proxy.admit.waiter import Denied, State, Waiter
 from proxy.base.deadlines import Deadlines
@@ -47,8 +48,8 @@ _TICK_S = 0.001
 class Limiter:
     """Slots, tokens and the queue of one route or of all that have none of their own.
 
-    ``enter`` gives a slot that ``leave`` must give back, exactly once, whatever happens in between. ``limit`` is what was
-    configured or learnt, ``gated`` the same behind the outage gate. ``max_hold_s`` is the longest hold, ``successes`` counts.
+    ``try_enter`` and ``enter`` give a Permit, which gives the slot back. ``limit`` is what was configured or learnt,
+    ``gated`` the same behind the outage gate. ``max_hold_s`` is the longest hold, ``successes`` counts.
     """
 
     def __init__(
@@ -106,24 +107,23 @@ class Limiter:
         came_at = [waiter.came_at for waiter in self._queue.items()]
         return self._monotonic() - min(came_at) if came_at else 0.0
 
-    def try_enter(self) -> bool:
+    def try_enter(self) -> Permit | None:
         """Take a slot and a token if both are free and nobody waits; the path of nearly every call. Never as the probe."""
         if self._queue.size or self.gate_until or self._is_holding:
-            return False
+            return None
         gated = self.gated
         if gated.is_plain:
             if self.inflight >= gated.value:
-                return False
+                return None
         elif self._pause_s(self._monotonic()) or self.inflight >= gated.value:
-            return False
+            return None
         bucket = self.bucket
         if bucket is not None and (self._dispatcher is not None or not bucket.try_take()):
-            return False
-        self._take_slot()
-        return True
+            return None
+        return self._take_slot(False)
 
-    async def enter(self, waiter: Waiter) -> Denied | None:
-        """Wait for a slot and a token; None once both are taken. Cancelling gives both back."""
+    async def enter(self, waiter: Waiter) -> Permit | Denied:
+        """Wait for a slot and a token; a Permit once both are taken. Cancelling gives the slot back."""
         now = self._monotonic()
         is_full = self._queue.size >= self.max_waiting and not waiter.was_accepted
         # In an outage one may be the probe even where nobody may wait: nothing else would ever end it.
@@ -140,15 +140,14 @@ class Limiter:
             return Denied.TOO_LATE
         self._queue.push(waiter)
         self._deadlines.add(waiter)
-        self._pump()
-        if self._is_holding and (is_full or self.fails_at_once):
-            # Nothing happens to the one that just became the probe.
-            self.dismiss(waiter, Denied.OUTAGE if self.fails_at_once else Denied.QUEUE_FULL)
         try:
+            self._pump()
+            if self._is_holding and (is_full or self.fails_at_once):
+                # Nothing happens to the one that just became the probe.
+                self.dismiss(waiter, Denied.OUTAGE if self.fails_at_once else Denied.QUEUE_FULL)
             return await waiter.ready
-        except asyncio.CancelledError:
-            if waiter.state is State.GRANTED:  # granted and cancelled in the same step of the loop
-                self._give_back_unused(waiter)
+        except BaseException:
+            waiter.release_permit()  # granted and cancelled in the same step of the loop
             self.dismiss(waiter, Denied.CLOSED)
             raise
 
@@ -169,14 +168,11 @@ class Limiter:
             wait_s = max(wait_s, ahead * self._held_s / self.gated.nominal)
         return wait_s
 
-    def leave(self, outcome: AttemptOutcome | None, verdict: Verdict, held_s: float) -> None:
-        """Give a slot back and say how its attempt went; ``outcome`` is None when there was none to speak of.
+    def take_back(self, outcome: AttemptOutcome, verdict: Verdict, held_s: float) -> None:
+        """Take a slot back and learn how its attempt went; for ``Permit.close``, which sees to it that it is once.
 
-        It is given back even where what learns from it fails.
+        It is taken back even where what learns from it fails.
         """
-        if outcome is None:
-            self._give_back_unused(None)
-            return
         try:
             self.gated.on_outcome(outcome, verdict)
             if verdict is Verdict.SUCCESS:
@@ -192,7 +188,7 @@ class Limiter:
             self._give_back()
 
     def answered(self, outcome: AttemptOutcome) -> None:
-        """An answer begins to stream. In an outage that is a success already; its slot stays taken until ``leave``."""
+        """An answer begins to stream. In an outage that is a success already; its slot stays out with its permit."""
         if not self._is_holding:
             return
         self.gated.on_answered(outcome)
@@ -295,16 +291,17 @@ class Limiter:
             self._gate_timer = None
         self._stop_limit_timer()
 
-    def _take_slot(self) -> None:
-        self.inflight += 1
+    def _take_slot(self, is_probe: bool) -> Permit:
         if not self.gated.is_plain:
             self.gated.on_start(self._monotonic())
+        self.inflight += 1
+        return Permit(self, is_probe)
 
-    def _give_back_unused(self, waiter: Waiter | None) -> None:
-        """Give back the slot of a start that came to nothing, and tell the limit of its end."""
+    def take_back_unused(self, is_probe: bool) -> None:
+        """Take back the slot of a start that came to nothing, and tell the limit of its end; for ``Permit.release``."""
         try:
             if not self.gated.is_plain:
-                kind = PROBE if waiter is not None and waiter.is_probe else FIRST
+                kind = PROBE if is_probe else FIRST
                 outcome = AttemptOutcome("", kind, self._monotonic(), self.inflight)
                 outcome.reason = Reason.CLIENT_GONE
                 self.gated.on_outcome(outcome, Verdict.IGNORE)
@@ -393,16 +390,15 @@ class Limiter:
         self._dispatcher = None
 
     def _grant(self) -> None:
-        if self._is_holding:
+        permit = self._take_slot(self._is_holding)  # first: should it fail, nobody has left the queue
+        if permit.is_probe:
             waiter = self._next_probe()
-            waiter.is_probe = True
             self._queue.discard(waiter)
         else:
             waiter = self._queue.pop()
         waiter.state = State.GRANTED
-        self._take_slot()
         self._deadlines.discard(waiter)
-        waiter.ready.set_result(None)
+        waiter.ready.set_result(permit)
 
     def _next_probe(self) -> Waiter:
         """Return who probes; somebody waits. A scan, but of at most one second."""

@@ -7,6 +7,7 @@ import math
 from enum import Enum
 from typing import Protocol
 
+from proxy.admit.permit import Permit
 from proxy.admit.queue import Priority, Queued
 
 
@@ -42,8 +43,6 @@ class Waiter(Queued):
     outage gate is closed; ``deadline`` is what follows from both now. ``since`` is when the caller last had something, and
     decides its turn; None: just now. ``called_at`` is when it came first, from which its hold is counted. ``may_probe`` is
     false when it may be sent only once, ``failed_probes`` how often it was the probe, ``was_accepted`` spares it a full queue.
-
-    Let in, ``is_probe`` says whether as the probe.
     """
 
     __slots__ = (
@@ -51,7 +50,6 @@ class Waiter(Queued):
         "came_at",
         "deadline",
         "failed_probes",
-        "is_probe",
         "left_s",
         "limiter",
         "max_wait_s",
@@ -87,10 +85,9 @@ class Waiter(Queued):
         self.left_s = max_wait_s
         self.deadline = until
         self.state = State.QUEUED
-        self.is_probe = False
 
-    def come(self, limiter: Queue, ready: asyncio.Future[Denied | None], now: float) -> None:
-        """Come to a limiter's queue; ``ready`` will resolve to None (let in) or why not."""
+    def come(self, limiter: Queue, ready: asyncio.Future[Permit | Denied], now: float) -> None:
+        """Come to a limiter's queue; ``ready`` will resolve to a permit or why not."""
         self.limiter = limiter
         self.ready = ready
         self.came_at = now
@@ -109,6 +106,13 @@ class Waiter(Queued):
         """The outage gate is open: wait as long as a turn may take."""
         self.turn_by = now + self.left_s
         self.deadline = min(self.until, self.turn_by)
+
+    def release_permit(self) -> None:
+        """Give back the permit of one that was let in and will not go."""
+        if self.state is State.GRANTED:
+            permit = self.ready.result()
+            if isinstance(permit, Permit):
+                permit.release()
 
     def expire(self, now: float) -> None:
         """The deadline passed while waiting."""

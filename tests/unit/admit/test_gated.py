@@ -16,7 +16,8 @@ from proxy.admit.gated import GatedLimit
 from proxy.admit.limit import UNLIMITED, FixedLimit, Verdict
 from proxy.admit.limiter import Limiter
 from proxy.admit.outage import OutageGate
-from proxy.admit.waiter import Denied, Waiter
+from proxy.admit.permit import Permit
+from proxy.admit.waiter import Denied, State, Waiter
 from proxy.base.deadlines import Deadlines
 from proxy.base.outcomes import FIRST, PROBE, AttemptOutcome
 from proxy.base.reasons import Reason
@@ -217,11 +218,14 @@ async def limiter(limit: Any = None, **over: Any) -> AsyncIterator[Limiter]:
         deadlines.close()
 
 
-def leave(it: Limiter, verdict: Verdict, kind: str = FIRST) -> None:
+def leave(it: Limiter, verdict: Verdict, kind: str = FIRST, *, permit: Permit | None = None) -> None:
+    """Close ``permit``, or one like those that are out."""
+    permit = permit or Permit(it, kind == PROBE)
+    kind = PROBE if permit.is_probe else FIRST
     outcome = AttemptOutcome("default", kind, now(), it.inflight)
     outcome.ended_at = now()
     outcome.reason = Reason.OK if verdict is Verdict.SUCCESS else Reason.CONNECT_FAILED
-    it.leave(outcome, verdict, 0.01)
+    permit.close(outcome, verdict, 0.01)
 
 
 def break_down(it: Limiter) -> None:
@@ -231,7 +235,7 @@ def break_down(it: Limiter) -> None:
     assert it.gated.is_closed
 
 
-async def waiting(it: Limiter, *waiters: Waiter) -> list[asyncio.Task[Denied | None]]:
+async def waiting(it: Limiter, *waiters: Waiter) -> list[asyncio.Task[Permit | Denied]]:
     tasks = []
     for waiter in waiters:
         before = it.waiting
@@ -245,20 +249,18 @@ def test_while_closed_one_at_a_time_is_let_in_and_knows_that_it_is_the_probe() -
         async with limiter() as it:
             break_down(it)
             assert not it.try_enter()
-            waiters = [Waiter(FAR) for _ in range(3)]
-            tasks = await waiting(it, *waiters)
-            assert await soon(tasks[0]) is None
-            assert (waiters[0].is_probe, it.inflight) == (True, 1)
+            tasks = await waiting(it, *(Waiter(FAR) for _ in range(3)))
+            assert (await soon(tasks[0])).is_probe
+            assert it.inflight == 1
             await asyncio.sleep(3 * SPACING_S)
             assert it.inflight == 1
             leave(it, Verdict.DROPPED, PROBE)
-            assert await soon(tasks[1]) is None
+            assert isinstance(await soon(tasks[1]), Permit)
             leave(it, Verdict.SUCCESS, PROBE)
-            assert await soon(tasks[2]) is None
-            assert not waiters[2].is_probe
+            assert not (await soon(tasks[2])).is_probe
             leave(it, Verdict.SUCCESS)
             await asyncio.sleep(0.15)
-            assert [it.try_enter() for _ in range(5)] == [True] * 4 + [False]
+            assert [it.try_enter() is None for _ in range(5)] == [False] * 4 + [True]
             for _ in range(4):
                 leave(it, Verdict.SUCCESS)
 
@@ -273,9 +275,8 @@ def test_who_probes_is_one_that_may_be_sent_twice_and_was_the_probe_least_often(
             poison = Waiter(FAR, failed_probes=1)
             fresh = Waiter(FAR)
             tasks = await waiting(it, once, poison, fresh)
-            for waiter, task in ((fresh, tasks[2]), (poison, tasks[1]), (once, tasks[0])):
-                assert await soon(task) is None
-                assert waiter.is_probe
+            for task in reversed(tasks):
+                assert (await soon(task)).is_probe
                 assert it.inflight == 1
                 leave(it, Verdict.DROPPED, PROBE)
 
@@ -296,11 +297,11 @@ def test_the_longest_wait_in_the_queue_stands_still_while_the_gate_is_closed() -
             await asyncio.sleep(0.04)
             leave(it, Verdict.DROPPED)
             assert it.gated.is_closed
-            assert await soon(tasks[1]) is None
+            assert isinstance(await soon(tasks[1]), Permit)
             await asyncio.sleep(0.2)
             assert not tasks[0].done()
             leave(it, Verdict.SUCCESS, PROBE)
-            assert await soon(tasks[0]) is None
+            assert isinstance(await soon(tasks[0]), Permit)
             (late,) = await waiting(it, Waiter(FAR, max_wait_s=0.05))
             assert await soon(late) is Denied.TIMED_OUT
             leave(it, Verdict.SUCCESS)
@@ -312,9 +313,9 @@ def test_a_hold_ends_with_the_longest_hold_or_the_callers_deadline() -> None:
     async def trace() -> None:
         async with limiter(max_hold_s=0.2, bucket=TokenBucket(1000.0, 100.0)) as it:
             break_down(it)
-            assert it.try_enter() is False
+            assert it.try_enter() is None
             (probe,) = await waiting(it, Waiter(FAR))
-            assert await soon(probe) is None
+            assert isinstance(await soon(probe), Permit)
             began = now()
             early, late = await waiting(
                 it, Waiter(began + 0.06, failed_probes=9), Waiter(FAR, max_wait_s=0.01)
@@ -359,9 +360,7 @@ def test_with_fails_at_once_nobody_is_held() -> None:
             assert await soon(waiter) is Denied.OUTAGE
             assert await soon(it.enter(Waiter(FAR))) is Denied.OUTAGE
             await asyncio.sleep(6 * SPACING_S)
-            probe = Waiter(FAR)
-            assert await soon(it.enter(probe)) is None
-            assert probe.is_probe
+            assert (await soon(it.enter(Waiter(FAR)))).is_probe
             assert await soon(it.enter(Waiter(FAR))) is Denied.OUTAGE
             leave(it, Verdict.SUCCESS, PROBE)
             assert it.try_enter()
@@ -387,13 +386,13 @@ def test_a_probe_cancelled_in_the_step_of_its_grant_makes_room_for_another() -> 
             break_down(it)
             waiter = Waiter(FAR)
             (task,) = await waiting(it, waiter)
-            while not waiter.is_probe:  # noqa: ASYNC110 - the very step of its grant
+            while waiter.state is not State.GRANTED:  # noqa: ASYNC110 - the very step of its grant
                 await asyncio.sleep(0)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             assert it.inflight == 0
             (other,) = await waiting(it, Waiter(FAR))
-            assert await soon(other) is None
+            assert isinstance(await soon(other), Permit)
             leave(it, Verdict.SUCCESS, PROBE)
 
     run(trace())
@@ -412,7 +411,8 @@ def test_nothing_adds_up_through_outages_and_departures(seed: int) -> None:
             async def call() -> None:
                 waiter = Waiter(now() + rng.uniform(0.02, 1.0), max_wait_s=0.5)
                 await asyncio.sleep(rng.uniform(0, 0.6))
-                if not it.try_enter() and await it.enter(waiter) is not None:
+                permit = it.try_enter() or await it.enter(waiter)
+                if not isinstance(permit, Permit):
                     return
                 assert it.inflight <= 3
                 verdict = Verdict.IGNORE
@@ -420,7 +420,7 @@ def test_nothing_adds_up_through_outages_and_departures(seed: int) -> None:
                     await asyncio.sleep(rng.uniform(0, 0.01))
                     verdict = Verdict.DROPPED if is_dead else Verdict.SUCCESS
                 finally:
-                    leave(it, verdict, PROBE if waiter.is_probe else FIRST)
+                    leave(it, verdict, permit=permit)
 
             tasks = [asyncio.ensure_future(call()) for _ in range(400)]
             for _ in range(10):

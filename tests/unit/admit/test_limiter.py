@@ -11,6 +11,7 @@ import pytest
 from proxy.admit.bucket import TokenBucket
 from proxy.admit.limit import FixedLimit, Verdict
 from proxy.admit.limiter import Limiter
+from proxy.admit.permit import Permit
 from proxy.admit.queue import Priority
 from proxy.admit.waiter import Denied, Waiter
 from proxy.base.deadlines import Deadlines
@@ -39,12 +40,12 @@ async def limiter(
 
 
 def give_back(gate: Limiter) -> None:
-    gate.leave(None, Verdict.SUCCESS, 0.0)
+    Permit(gate, False).release()  # one slot is like another
 
 
 async def queued(
     gate: Limiter, count: int, *, since: float | None = None, priority: Priority = Priority.NORMAL
-) -> list[asyncio.Task[Denied | None]]:
+) -> list[asyncio.Task[Permit | Denied]]:
     tasks = []
     for _ in range(count):
         before = gate.waiting
@@ -60,7 +61,7 @@ def test_slots_go_to_those_who_wait_in_the_order_of_arrival() -> None:
             waiters = await queued(gate, 5)
             for number in range(5):
                 give_back(gate)
-                assert await soon(waiters[number]) is None
+                assert isinstance(await soon(waiters[number]), Permit)
                 assert [task.done() for task in waiters] == [n <= number for n in range(5)]
                 assert gate.inflight == 1
             give_back(gate)
@@ -79,7 +80,7 @@ def test_slots_go_by_priority_and_then_to_who_had_nothing_for_longest() -> None:
             assert gate.waiting_by_priority() == {"high": 1, "normal": 2, "low": 1}
             for waiter in (high, early, late, low):
                 give_back(gate)
-                assert await soon(waiter) is None
+                assert isinstance(await soon(waiter), Permit)
                 assert gate.inflight == 1
             give_back(gate)
             assert gate.waiting_by_priority() == {"high": 0, "normal": 0, "low": 0}
@@ -100,7 +101,7 @@ def test_the_longest_wait_is_that_of_the_first_who_came_and_still_waits() -> Non
             await until(lambda: gate.waiting == 1, "the first has left")
             assert gate.longest_wait_s() < 0.05
             give_back(gate)
-            assert await soon(second) is None
+            assert isinstance(await soon(second), Permit)
             give_back(gate)
 
     run(trace())
@@ -118,7 +119,7 @@ def test_a_slot_freed_in_the_step_of_a_departure_goes_to_the_next(place: int) ->
             for waiter in [task for task in waiters if task is not waiters[place]]:
                 give_back(gate)
                 assert gate.inflight == 1
-                assert await soon(waiter) is None
+                assert isinstance(await soon(waiter), Permit)
             assert waiters[place].cancelled()
             give_back(gate)
 
@@ -132,7 +133,7 @@ def test_nobody_overtakes_the_queue() -> None:
             (waiter,) = await queued(gate, 1)
             give_back(gate)
             assert not gate.try_enter(), "the slot is the waiter's, though it has not run yet"
-            assert await soon(waiter) is None
+            assert isinstance(await soon(waiter), Permit)
             give_back(gate)
 
     run(trace())
@@ -146,7 +147,7 @@ def test_a_waiter_cancelled_in_the_step_of_its_grant_gives_the_slot_back() -> No
             give_back(gate)
             assert gate.inflight == 1
             first.cancel()
-            assert await soon(second) is None
+            assert isinstance(await soon(second), Permit)
             assert first.cancelled()
             assert gate.inflight == 1
             give_back(gate)
@@ -181,12 +182,13 @@ def test_a_slot_is_given_back_though_learning_failed(ran: bool) -> None:
     async def trace() -> None:
         async with limiter(1) as gate:
             gate.reconfigure(limit=Broken(), bucket=None, max_waiting=10)
-            assert gate.try_enter()
+            permit = gate.try_enter()
+            assert permit is not None
             (waiter,) = await queued(gate, 1)
-            outcome = AttemptOutcome("default", "first", 0.0, 1) if ran else None
+            outcome = AttemptOutcome("default", "first", 0.0, 1)
             with pytest.raises(ZeroDivisionError):
-                gate.leave(outcome, Verdict.SUCCESS, 0.0)
-            assert await soon(waiter) is None
+                permit.close(outcome, Verdict.SUCCESS, 0.0) if ran else permit.release()
+            assert isinstance(await soon(waiter), Permit)
             gate.reconfigure(limit=FixedLimit(1), bucket=None, max_waiting=10)
             give_back(gate)
 
@@ -203,7 +205,7 @@ def test_waiters_that_leave_are_not_counted_and_not_granted() -> None:
             await until(lambda: gate.waiting == 150, "half have left")
             for task in waiters[0::2]:
                 give_back(gate)
-                assert await soon(task) is None
+                assert isinstance(await soon(task), Permit)
             give_back(gate)
 
     run(trace())
@@ -220,7 +222,7 @@ def test_the_queue_is_bounded() -> None:
             waiters += await queued(gate, 1)
             for task in waiters:
                 give_back(gate)
-                assert await soon(task) is None
+                assert isinstance(await soon(task), Permit)
             give_back(gate)
 
     run(trace())
@@ -272,7 +274,7 @@ def test_the_predicted_wait_by_slots_is_the_queue_times_the_time_a_slot_is_held(
         async with limiter(2) as gate:
             for _ in range(10):
                 assert gate.try_enter()
-                gate.leave(AttemptOutcome("default", "first", 0.0, 1), Verdict.SUCCESS, 4.0)
+                Permit(gate, False).close(AttemptOutcome("default", "first", 0.0, 1), Verdict.SUCCESS, 4.0)
             assert gate.predicted_wait_s(now()) == 0.0
             assert gate.try_enter()
             assert gate.try_enter()
@@ -294,7 +296,7 @@ def test_a_call_is_refused_for_its_own_place_and_not_for_the_queues_length() -> 
         async with limiter(1) as gate:
             for _ in range(10):
                 assert gate.try_enter()
-                gate.leave(AttemptOutcome("default", "first", 0.0, 1), Verdict.SUCCESS, 4.0)
+                Permit(gate, False).close(AttemptOutcome("default", "first", 0.0, 1), Verdict.SUCCESS, 4.0)
             assert gate.try_enter()
             waiters = await queued(gate, 5)
             by = now() + 5
@@ -303,10 +305,10 @@ def test_a_call_is_refused_for_its_own_place_and_not_for_the_queues_length() -> 
                 urgent = asyncio.ensure_future(gate.enter(Waiter(by, since, priority)))
                 await until(lambda: gate.waiting == 6, "it waits")
                 give_back(gate)
-                assert await soon(urgent) is None
+                assert isinstance(await soon(urgent), Permit)
             for waiter in waiters:
                 give_back(gate)
-                assert await soon(waiter) is None
+                assert isinstance(await soon(waiter), Permit)
             give_back(gate)
 
     run(trace())
@@ -320,7 +322,7 @@ def test_a_closed_gate_lets_nobody_in_and_opens_by_itself() -> None:
             gate.close_gate(until_s - 0.04)
             assert not gate.try_enter()
             assert gate.predicted_wait_s(until_s - 0.05) == pytest.approx(0.05)
-            assert await soon(gate.enter(Waiter(FAR))) is None
+            assert isinstance(await soon(gate.enter(Waiter(FAR))), Permit)
             assert now() >= until_s
             give_back(gate)
 
@@ -333,14 +335,14 @@ def test_new_limits_apply_to_those_who_wait() -> None:
             assert gate.try_enter()
             waiters = await queued(gate, 3)
             gate.reconfigure(limit=FixedLimit(3), bucket=None, max_waiting=10)
-            assert [await soon(task) for task in waiters[:2]] == [None, None]
+            assert [type(await soon(task)) for task in waiters[:2]] == [Permit, Permit]
             assert gate.inflight == 3
             gate.reconfigure(limit=FixedLimit(1), bucket=None, max_waiting=10)
             give_back(gate)
             give_back(gate)
             assert gate.waiting == 1
             give_back(gate)
-            assert await soon(waiters[2]) is None
+            assert isinstance(await soon(waiters[2]), Permit)
             give_back(gate)
 
     run(trace())
@@ -352,7 +354,7 @@ def test_taking_the_rate_away_frees_those_who_wait_for_tokens() -> None:
             assert gate.try_enter()
             waiters = await queued(gate, 2)
             gate.reconfigure(limit=gate.limit, bucket=None, max_waiting=10)
-            assert [await soon(task) for task in waiters] == [None, None]
+            assert [type(await soon(task)) for task in waiters] == [Permit, Permit]
             for _ in range(3):
                 give_back(gate)
 

@@ -15,6 +15,7 @@ import pytest
 from proxy.admit.bucket import TokenBucket
 from proxy.admit.limit import FixedLimit, Verdict
 from proxy.admit.limiter import Limiter
+from proxy.admit.permit import Permit
 from proxy.admit.queue import Priority
 from proxy.admit.waiter import Denied, Waiter
 from proxy.base.deadlines import Deadlines
@@ -116,10 +117,10 @@ async def limiter(limit: TimedLimit | FixedLimit, **over: Any) -> AsyncIterator[
 
 
 def give_back(gate: Limiter, verdict: Verdict = Verdict.SUCCESS) -> None:
-    gate.leave(AttemptOutcome("default", "first", now(), 1), verdict, 0.0)
+    Permit(gate, False).close(AttemptOutcome("default", "first", now(), 1), verdict, 0.0)
 
 
-async def queued(gate: Limiter, count: int, deadline: float = FAR) -> list[asyncio.Task[Denied | None]]:
+async def queued(gate: Limiter, count: int, deadline: float = FAR) -> list[asyncio.Task[Permit | Denied]]:
     before = gate.waiting
     tasks = [asyncio.ensure_future(gate.enter(Waiter(deadline))) for _ in range(count)]
     await asyncio.sleep(0)
@@ -138,7 +139,7 @@ def test_no_two_starts_lie_closer_than_the_pace() -> None:
             assert not gate.try_enter()
             waiters = await queued(gate, 9)
             for waiter in waiters:
-                assert await soon(waiter) is None
+                assert isinstance(await soon(waiter), Permit)
                 assert len(timers.running) <= 1
                 assert not gate.try_enter(), "nobody comes between"
             assert len(limit.starts) == 10
@@ -160,12 +161,12 @@ def test_a_limit_that_rises_with_time_lets_a_waiter_in_without_any_attempts_end(
             assert not gate.try_enter()
             first, second = await queued(gate, 2)
             assert len(timers.running) == 1
-            assert await soon(first) is None
+            assert isinstance(await soon(first), Permit)
             assert now() >= opens
             assert gate.waiting == 1
             assert timers.running == set(), "only the first one's end can let the second in"
             give_back(gate)
-            assert await soon(second) is None
+            assert isinstance(await soon(second), Permit)
             give_back(gate)
 
     run(trace())
@@ -179,7 +180,7 @@ def test_an_attempts_end_lets_a_waiter_in_before_the_timer_does() -> None:
             (waiter,) = await queued(gate, 1)
             assert len(timers.running) == 1
             give_back(gate)
-            assert await soon(waiter) is None
+            assert isinstance(await soon(waiter), Permit)
             assert timers.running == set()
             give_back(gate)
 
@@ -199,10 +200,10 @@ def test_a_change_that_comes_sooner_moves_the_timer() -> None:
             opens[0] = now() + 0.03
             waiters += await queued(gate, 1)
             assert (timers.set, len(timers.running)) == (2, 1)
-            assert await soon(waiters[0]) is None
+            assert isinstance(await soon(waiters[0]), Permit)
             for waiter in waiters[1:]:
                 give_back(gate)
-                assert await soon(waiter) is None
+                assert isinstance(await soon(waiter), Permit)
             give_back(gate)
             give_back(gate)
 
@@ -216,7 +217,7 @@ def test_a_timer_that_comes_early_asks_again() -> None:
         async with limiter(limit) as (gate, timers):
             (waiter,) = await queued(gate, 1)
             opens[0] += 0.05
-            assert await soon(waiter) is None
+            assert isinstance(await soon(waiter), Permit)
             assert now() >= opens[0]
             assert timers.set == 2
             give_back(gate)
@@ -274,9 +275,9 @@ def test_every_start_has_one_end_also_when_its_caller_left_in_the_step_of_its_gr
             first, second = await queued(gate, 2)
             give_back(gate)
             first.cancel()
-            assert await soon(second) is None
+            assert isinstance(await soon(second), Permit)
             assert limit.ends == [Verdict.SUCCESS, Verdict.IGNORE]
-            gate.leave(None, Verdict.SUCCESS, 0.0)
+            Permit(gate, False).release()
             assert limit.ends == [Verdict.SUCCESS, Verdict.IGNORE, Verdict.IGNORE]
 
     run(trace())
@@ -295,7 +296,7 @@ def test_a_new_limit_takes_over_what_is_under_way() -> None:
             gate.reconfigure(limit=one, bucket=None, max_waiting=10)
             assert (one.under_way, one.blocked, len(timers.running)) == (2, 1, 1)
             gate.reconfigure(limit=other, bucket=None, max_waiting=10)
-            assert await soon(waiter) is None
+            assert isinstance(await soon(waiter), Permit)
             assert (other.under_way, timers.running) == (3, set())
             give_back(gate)
             assert other.under_way == 2
@@ -318,12 +319,12 @@ def test_the_limit_hears_that_somebody_waits_because_of_it_and_not_because_of_ot
             assert limit.blocked == 2
             give_back(gate)
             assert limit.blocked == 2, "it is a token that is missing"
-            assert await soon(waiters[0]) is None
+            assert isinstance(await soon(waiters[0]), Permit)
             assert limit.blocked == 3, "and now a slot"
             gate.close_gate(now() + 0.03)
             give_back(gate)
             assert limit.blocked == 3
-            assert await soon(waiters[1]) is None
+            assert isinstance(await soon(waiters[1]), Permit)
             give_back(gate)
             assert limit.blocked == 3
 
@@ -337,7 +338,7 @@ def test_pace_and_tokens_hold_together() -> None:
         async with limiter(limit, bucket=bucket) as (gate, _):
             assert gate.try_enter()
             for waiter in await queued(gate, 5):
-                assert await soon(waiter) is None
+                assert isinstance(await soon(waiter), Permit)
             assert min(late - early for early, late in pairwise(limit.starts)) >= 0.03
             for _ in range(6):
                 give_back(gate)
@@ -355,7 +356,7 @@ def test_the_predicted_wait_goes_by_what_was_learnt_and_not_by_the_moment() -> N
         async with limiter(limit) as (gate, _):
             for _ in range(10):
                 assert gate.try_enter()
-                gate.leave(AttemptOutcome("default", "first", 0.0, 1), Verdict.SUCCESS, 4.0)
+                Permit(gate, False).close(AttemptOutcome("default", "first", 0.0, 1), Verdict.SUCCESS, 4.0)
             assert gate.try_enter()
             most[0] = 1
             waiters = await queued(gate, 9)
@@ -363,7 +364,7 @@ def test_the_predicted_wait_goes_by_what_was_learnt_and_not_by_the_moment() -> N
             most[0] = 10
             give_back(gate)
             for waiter in waiters:
-                assert await soon(waiter) is None
+                assert isinstance(await soon(waiter), Permit)
                 give_back(gate)
 
     run(trace())
@@ -391,7 +392,7 @@ def test_a_limit_of_nothing_does_not_spoil_the_predicted_wait() -> None:
         async with limiter(limit) as (gate, _):
             for _ in range(10):
                 assert gate.try_enter()
-                gate.leave(AttemptOutcome("default", "first", 0.0, 1), Verdict.SUCCESS, 4.0)
+                Permit(gate, False).close(AttemptOutcome("default", "first", 0.0, 1), Verdict.SUCCESS, 4.0)
             most[0] = 0
             (waiter,) = await queued(gate, 1)
             assert gate.predicted_wait_s(now()) == pytest.approx(4.0)
@@ -412,14 +413,13 @@ def test_nothing_adds_up_when_callers_leave_at_any_moment(seed: int) -> None:
         async with limiter(limit, bucket=bucket) as (gate, timers):
 
             async def call() -> None:
-                if (
-                    gate.try_enter()
-                    or await gate.enter(Waiter(FAR, rng.random(), rng.choice(list(Priority)))) is None
-                ):
+                waiter = Waiter(FAR, rng.random(), rng.choice(list(Priority)))
+                permit = gate.try_enter() or await gate.enter(waiter)
+                if isinstance(permit, Permit):
                     try:
                         await asyncio.sleep(rng.random() * 0.002)
                     finally:
-                        give_back(gate)
+                        permit.close(AttemptOutcome("default", "first", now(), 1), Verdict.SUCCESS, 0.0)
 
             tasks = []
             for _ in range(400):
