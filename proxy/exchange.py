@@ -2,7 +2,8 @@
 
 The client's coroutine runs ``Exchange.carry`` for one request after the other. Whatever ends a call, be it an answer, a
 refusal, or the client's leaving (which cancels the coroutine), slot, connection and outcomes are settled in the ``finally``
-of the attempt. A permit that an error of our own kept from being settled there is released at the end of the call.
+of the attempt. A slot is given back sooner where the app does not take an answer that streams. A permit that an error of our
+own kept from being settled there is released at the end of the call.
 """
 
 from __future__ import annotations
@@ -391,7 +392,13 @@ class Exchange:
         marks = self._marks.lines(result.attempts, _persistence(call.request, closes))
         if outcome.reason is Reason.OK:
             call.route.limiter.answered(outcome)
-        result.bytes_in, is_complete = await relay(client, response, marks, may_chunk=may_chunk)
+        result.bytes_in, is_complete = await relay(
+            client,
+            response,
+            marks,
+            may_chunk=may_chunk,
+            on_paused=lambda: self._give_back_early(call, outcome),
+        )
         if not is_complete:
             if outcome.reason in (Reason.OK, Reason.UPSTREAM_STATUS):
                 outcome.reason = Reason.CLIENT_GONE
@@ -400,6 +407,16 @@ class Exchange:
             client.break_off()
             return False
         return not closes
+
+    def _give_back_early(self, call: Call, outcome: AttemptOutcome) -> None:
+        """The app does not take, so the upstream has nothing to do: the slot is another call's from here on.
+
+        The limit goes by the head then. How the body ends is in the attempt's outcome, and no news to the limit.
+        """
+        permit = call.permit
+        if permit is not None and permit.is_out:
+            outcome.ended_at = self._monotonic()
+            call.close_permit(outcome)
 
 
 def _persistence(request: Request, closes: bool) -> bytes:

@@ -187,7 +187,7 @@ class Operations:
             for name, value in inside(limiter.limit).items()
         }
         return learnt | {
-            "inflight": ("Attempts under way", lambda: sum(one.inflight for one in limiters)),
+            "inflight": ("Attempts that hold a slot", lambda: sum(one.inflight for one in limiters)),
             "queue_length": ("Calls waiting for a turn", lambda: sum(one.waiting for one in limiters)),
             "concurrency_limit": (
                 "Attempts that may be under way; +Inf when there is no limit",

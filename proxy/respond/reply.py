@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 from proxy.base.reasons import Reason
 from proxy.respond.client import ClientStream
@@ -110,12 +111,18 @@ def write_whole(client: ClientStream, response: Response, marks: bytes) -> int:
 
 
 async def relay(
-    client: ClientStream, response: Response, marks: bytes, *, may_chunk: bool
+    client: ClientStream,
+    response: Response,
+    marks: bytes,
+    *,
+    may_chunk: bool,
+    on_paused: Callable[[], None],
 ) -> tuple[int, bool]:
     """Send an answer as it arrives; return body bytes and whether it ended as it should.
 
     Where it did not, the caller must break the connection: a cut has to look like one. ``may_chunk`` is false for HTTP/1.0
-    apps, whose answer of unknown length ends with the connection.
+    apps, whose answer of unknown length ends with the connection. ``on_paused`` is called each time that reading from the
+    upstream pauses because the app does not take.
     """
     rest = response.rest
     assert rest is not None
@@ -132,6 +139,7 @@ async def relay(
             client.writelines([chunk(part) for part in parts] if in_chunks else parts)
         if client.is_write_paused:
             rest.pause()
+            on_paused()
             while client.is_write_paused and not client.is_gone and not rest.has_expired:
                 await client.signal.wait()
             rest.resume()

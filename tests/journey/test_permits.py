@@ -78,6 +78,12 @@ async def talks_nonsense(line: Line, _: bytes) -> None:
     line.give(b"220 mail.example ESMTP\r\n\r\n")
 
 
+async def pours(line: Line, _: bytes) -> None:
+    line.give(b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + b"x" * 100_000)
+    await asyncio.sleep(0.1)
+    line.give(b"x" * 100_000)
+
+
 ENDS: dict[str, tuple[Play, set[str]]] = {
     "whole": (whole, {"ok"}),
     "streamed": (streamed, {"ok"}),
@@ -114,7 +120,7 @@ def test_an_upstream_that_refuses_connections() -> None:
     run(trace())
 
 
-@pytest.mark.parametrize("play", [whole, streamed, fails, cuts, silent])
+@pytest.mark.parametrize("play", [whole, streamed, fails, cuts, silent, pours])
 @pytest.mark.parametrize("leaver", [0, 1])
 def test_whenever_the_app_leaves(play: Play, leaver: int) -> None:
     """The first of two calls has the slot, the second waits for it; one of them leaves after so many turns of the loop."""
@@ -122,7 +128,7 @@ def test_whenever_the_app_leaves(play: Play, leaver: int) -> None:
     async def trace() -> None:
         for turns in itertools.chain(range(40), [2000, 9000, 11000]):
             async with house_of(play) as (house, _):
-                apps = [house.ask(b"/1"), house.ask(b"/2")]
+                apps = [house.ask(b"/1", takes=play is not pours), house.ask(b"/2")]
                 for _ in range(turns):
                     await asyncio.sleep(0)
                 apps[leaver].end()
@@ -167,7 +173,7 @@ def nth(number: int, call: Callable[[], float]) -> Callable[[], float]:
     return lambda: raising() if next(left) == 0 else call()
 
 
-@pytest.mark.parametrize("play", [whole, streamed, fails, cuts])
+@pytest.mark.parametrize("play", [whole, streamed, fails, cuts, pours])
 @pytest.mark.parametrize("whose", ["exchange", "limiter", "pool"])
 def test_errors_of_our_own_wherever_the_clock_is_read(play: Play, whose: str) -> None:
     """The clock stands for whatever may fail there; two calls, so that one waits for its turn."""
@@ -181,10 +187,12 @@ def test_errors_of_our_own_wherever_the_clock_is_read(play: Play, whose: str) ->
                     "limiter": house.limiter,
                 }[whose]
                 monotonic = part._monotonic
-                house.ask(b"/1")
+                reader = house.ask(b"/1", takes=play is not pours)
                 house.ask(b"/2")
                 part._monotonic = nth(number, monotonic)
                 await asyncio.sleep(1.0)
+                reader.take_all()
+                await asyncio.sleep(0.1)
                 part._monotonic = monotonic
 
     run(trace())
