@@ -4,50 +4,71 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
-from proxy.admit.adaptive import LOWEST, AdaptiveLimit
 from proxy.admit.bucket import TokenBucket
+from proxy.admit.learned import LearnedLimit
 from proxy.admit.limit import UNLIMITED, FixedLimit, Limit
 from proxy.admit.limiter import Limiter
 from proxy.admit.outage import OutageGate
 from proxy.base.clock import Clock
 from proxy.base.deadlines import Deadlines
 from proxy.config.settings import Concurrency, Limits, Outage, Pool
+from proxy.fleet.record import Share
+from proxy.learn.evidence.tally import Reading, Tally
 
 DEFAULT = "default"
 """The limiter of every route that has no limits of its own."""
 
 
-def make_adaptive(
-    concurrency: Concurrency, connections: int, *, clock: Clock, rng: random.Random, salt: bytes
-) -> AdaptiveLimit:
-    """Return a limit that finds itself; pods with the same ``salt`` experiment in step."""
-    lowest, highest = _bounds(concurrency, connections)
-    return AdaptiveLimit(
-        now=clock.monotonic(),
-        wall=clock.wall(),
-        rng=rng,
-        salt=salt,
-        start=1.0 if concurrency.limit is None else float(concurrency.limit),
-        lowest=lowest,
-        highest=highest,
-    )
-
-
-def _bounds(concurrency: Concurrency, connections: int) -> tuple[float, float]:
-    """Return floor and ceiling. What exceeds the pool would be in flight by our books alone, waiting for a connection.
-
-    A floor of 1, the least that can be set, is none: one pod of many may have to use less.
-    """
-    highest = float(min(concurrency.max, connections))
-    lowest = float(concurrency.min) if concurrency.min > 1 else LOWEST
-    return min(lowest, highest), highest
-
-
 def make_bucket(limits: Limits) -> TokenBucket | None:
     """Return the token bucket that is configured, None without a rate."""
     return None if limits.rate is None else TokenBucket(limits.rate, limits.burst)
+
+
+class Seat:
+    """One limiter as the fleet knows it: what it has seen, and the share it is given."""
+
+    def __init__(
+        self, limiter: Limiter, limit: LearnedLimit, concurrency: Concurrency, monotonic: Callable[[], float]
+    ) -> None:
+        self._limiter = limiter
+        self._limit = limit
+        self._start = concurrency.limit
+        self._monotonic = monotonic
+
+    def reading(self) -> Reading:
+        """Return what the limiter has seen, and how it stands."""
+        limiter, limit, now = self._limiter, self._limit, self._monotonic()
+        limit.count(now)
+        waiting = limiter.waiting + limiter.turned_away(now)
+        return Reading(
+            at=now,
+            tally=Tally(
+                limit.ok,
+                limit.bad,
+                limit.fast,
+                limit.took_s,
+                limit.log,
+                limit.log2,
+                limit.busy_s,
+                limit.shut_s,
+            ),
+            wanted=waiting + limit.inflight + limit.cooling,
+            waiting=waiting,
+            inflight=limit.inflight,
+            is_shut=limiter.gated.is_closed,
+            most=limit.most,
+            fixed=limit.slots if limit.is_fixed else None,
+            start=self._start,
+        )
+
+    def apply(self, share: Share) -> None:
+        """Put a share in force, and let in whoever can go now."""
+        limit = self._limit
+        if (share.slots, share.rate) != (limit.slots, limit.rate):
+            limit.apply(self._monotonic(), share.slots, share.rate)
+            self._limiter.limit_changed()
 
 
 class Limiters:
@@ -60,14 +81,14 @@ class Limiters:
         *,
         clock: Clock,
         rng: random.Random,
-        salt: bytes,
     ) -> None:
         self._loop = loop
         self._deadlines = deadlines
         self._clock = clock
         self._rng = rng
-        self._salt = salt
         self._outage = Outage()
+        self.has_peers = False
+        """Whether other pods learn from this one: then a fixed limit counts what comes of it."""
         self._connections = Pool().max_connections
         self._by_name: dict[str, Limiter] = {}
         self._in_force: dict[str, Limits] = {}
@@ -80,11 +101,12 @@ class Limiters:
             limiter.set_hold(outage.max_hold, outage.mode == "fail")
 
     def set_connections(self, most: int) -> None:
-        """Say how many connections the pool may have: no adaptive limit goes beyond, now and from now on."""
+        """Say how many connections the pool may have: no learnt limit goes beyond, now and from now on."""
         self._connections = most
         for name, limiter in self._by_name.items():
-            if isinstance(limiter.limit, AdaptiveLimit):
-                limiter.limit.set_bounds(*_bounds(self._in_force[name].concurrency, most))
+            limit = limiter.limit
+            if isinstance(limit, LearnedLimit) and not limit.is_fixed:
+                limit.set_bounds(*self._bounds(self._in_force[name].concurrency))
 
     def of(self, name: str, limits: Limits | None, max_waiting: int) -> Limiter:
         """Return the limiter called ``name``, made or brought up to date; slots and queue survive a reload.
@@ -124,30 +146,41 @@ class Limiters:
         )
         self._in_force[name] = limits
 
+    def _bounds(self, concurrency: Concurrency) -> tuple[int, int]:
+        """Return the fewest and the most slots of a limit that is learnt.
+
+        What exceeds the pool would be in flight by our books alone, waiting for a connection. A floor is for a pod that is
+        alone: several of them would be a floor of the fleet that nobody has set.
+        """
+        return 0 if self.has_peers else concurrency.min, min(concurrency.max, self._connections)
+
     def _make_limit(self, concurrency: Concurrency) -> Limit:
-        if concurrency.mode == "adaptive":
-            return make_adaptive(
-                concurrency, self._connections, clock=self._clock, rng=self._rng, salt=self._salt
-            )
-        # The settings see to it that fixed has a limit.
-        return FixedLimit(UNLIMITED if concurrency.mode == "off" else concurrency.limit or 1)
+        if concurrency.mode == "off":
+            return FixedLimit(UNLIMITED)
+        is_fixed = concurrency.mode == "fixed"
+        if is_fixed and not self.has_peers:
+            return FixedLimit(concurrency.limit or 1)  # the settings see to it that there is one
+        slots = concurrency.limit or 1 if is_fixed else 1
+        least, most = (0, slots) if is_fixed else self._bounds(concurrency)
+        return LearnedLimit(
+            now=self._clock.monotonic(), rng=self._rng, slots=slots, least=least, most=most, is_fixed=is_fixed
+        )
 
     def _changed_limit(self, limit: Limit, before: Concurrency, after: Concurrency) -> Limit:
         if before == after:
             return limit
-        is_same = (before.mode, before.limit) == (after.mode, after.limit)
-        if is_same and isinstance(limit, AdaptiveLimit):
-            limit.set_bounds(*_bounds(after, self._connections))
+        if before.mode == after.mode == "adaptive" and isinstance(limit, LearnedLimit):
+            limit.set_bounds(*self._bounds(after))
             return limit
         return self._make_limit(after)
 
-    def keep_time(self) -> None:
-        """Tell limits that go by the wall clock what it says: it may have been put right."""
-        now, wall = self._clock.monotonic(), self._clock.wall()
-        for limiter in self:
-            limit = limiter.limit
-            if isinstance(limit, AdaptiveLimit):
-                limit.set_wall(now, wall)
+    def seats(self) -> Mapping[str, Seat]:
+        """Return the limiters that the fleet decides for or learns from, by name."""
+        return {
+            name: Seat(limiter, limiter.limit, self._in_force[name].concurrency, self._clock.monotonic)
+            for name, limiter in self._by_name.items()
+            if isinstance(limiter.limit, LearnedLimit)
+        }
 
     def gate(self, name: str) -> OutageGate:
         """Return a limiter's outage gate."""

@@ -9,11 +9,13 @@ import dataclasses
 import gc
 import json
 import logging
+import math
 import os
 import random
 import secrets
 import signal
 import sys
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
@@ -34,6 +36,11 @@ from proxy.config.settings import Limits, Retry, Settings, Timeouts, split_addre
 from proxy.config.watch import FileWatch
 from proxy.control.server import ControlServer
 from proxy.exchange import Exchange
+from proxy.fleet.board import Alone
+from proxy.fleet.finder import Finder
+from proxy.fleet.member import Member
+from proxy.fleet.peers import Peers
+from proxy.fleet.pilot import Hard
 from proxy.judge.budget import RetryBudget
 from proxy.judge.classify import Classifier
 from proxy.judge.poison import PoisonRecord
@@ -45,7 +52,16 @@ from proxy.observe.logs import set_up_logging
 from proxy.observe.metrics import Metrics, MetricsCollector, make_registry
 from proxy.observe.observer import Observer
 from proxy.operations import Gauges, Operations
-from proxy.plan import Plan, RoutePlan, authorities_of, authority_of, hosts_of, matching, prefix_of
+from proxy.plan import (
+    Plan,
+    RoutePlan,
+    authorities_of,
+    authority_of,
+    fleet_name,
+    hosts_of,
+    matching,
+    prefix_of,
+)
 
 _log = logging.getLogger("sidegate")
 
@@ -74,7 +90,8 @@ class Sidecar:
         self.access_log = AccessLog(access=log.access, format=log.format, wall=clock.wall)
         self.observer = Observer(self.metrics, self.access_log)
         self.deadlines = Deadlines(loop, clock.monotonic)
-        self.limiters = Limiters(loop, self.deadlines, clock=clock, rng=rng, salt=authority_of(settings))
+        self.limiters = Limiters(loop, self.deadlines, clock=clock, rng=rng)
+        self.limiters.has_peers = settings.fleet.has_peers
         self.pool = self._make_pool(settings)
         self.poison = PoisonRecord()
         self.exchange = Exchange(
@@ -100,6 +117,8 @@ class Sidecar:
             self.listener, self.exchange, monotonic=clock.monotonic, turn_away=self.limiters.close
         )
         self._beat: asyncio.TimerHandle | None = None
+        self.peers: Peers | None = None
+        self.member = self._make_member(settings)
         self.control = self._make_control()
 
     # putting together
@@ -203,6 +222,32 @@ class Sidecar:
             max_wait_s=settings.queue.max_wait,
         )
 
+    def _make_member(self, settings: Settings) -> Member:
+        """Return this pod's place in its fleet. Its id begins with its start: the oldest pod decides."""
+        pod = (
+            f"{int(self._clock.wall() * 1000):013d}-{os.environ.get('SIDEGATE_POD') or secrets.token_hex(4)}"
+        )
+        fleet = settings.fleet
+        name = fleet_name(settings)
+        if fleet.has_peers:
+            self.peers = Peers(
+                pod=pod,
+                fleet=name,
+                find=Finder(fleet.peers, monotonic=self._clock.monotonic).addresses,
+                key=fleet_key(fleet.key_file),
+                monotonic=self._clock.monotonic,
+                wall=self._clock.wall,
+            )
+        return Member(
+            pod=pod,
+            fleet=name,
+            board=self.peers or Alone(),
+            seats=self.limiters.seats,
+            monotonic=self._clock.monotonic,
+            hard=Hard(fleet.concurrency, fleet.rate),
+            asked_at=lambda: self.peers.asked_at if self.peers is not None else -math.inf,
+        )
+
     def _make_control(self) -> ControlServer:
         operations = self.operations = Operations(
             lambda: self.settings,
@@ -214,6 +259,7 @@ class Sidecar:
             deadlines=self.deadlines,
             lifecycle=self.lifecycle,
             poison=self.poison,
+            member=self.member,
             clock=self._clock,
         )
         own: Gauges = {
@@ -229,7 +275,9 @@ class Sidecar:
         registry = make_registry(
             MetricsCollector(self.metrics, lambda: {**operations.gauges(), **own}, build_info)
         )
-        return ControlServer(registry, self, operations)
+        return ControlServer(
+            registry, self, operations, self.peers.answer if self.peers is not None else None
+        )
 
     # life
 
@@ -237,6 +285,7 @@ class Sidecar:
         """Open all three ports; return their real addresses by name. OSError when one is taken."""
         settings = self.settings
         ops, admin = await self.control.open(split_address(settings.ops), split_address(settings.admin))
+        await self.member.open()
         host, port = await self.listener.open(*split_address(settings.listen), self._loop)
         self._own_authorities = frozenset(
             name.encode()
@@ -256,15 +305,16 @@ class Sidecar:
         self._lag_s = max(0.0, now - self._beat_at - _HEARTBEAT_S)
         self._beat_at = now
         self.pool.sweep(now)
-        self.limiters.keep_time()
         self._beat = self._loop.call_later(_HEARTBEAT_S, self._heartbeat)
 
     async def run_until_stopped(self) -> None:
         """Serve until told to stop, then drain and take everything down."""
         await self.lifecycle.until_told()
+        await self.member.leave()
         drain = self.settings.drain
         await self.lifecycle.drain(grace_s=drain.grace, quiet_s=drain.quiet)
         self.limiters.close()
+        await self.member.close()
         await self.pool.close()
         await self.control.close()
         if self._beat is not None:
@@ -282,7 +332,7 @@ class Sidecar:
             return
         fixed = [
             key
-            for key in ("listen", "ops", "admin", "upstream", "downstream")
+            for key in ("listen", "ops", "admin", "upstream", "downstream", "fleet")
             if _differs(key, settings, self)
         ]
         if fixed:
@@ -318,6 +368,19 @@ class Sidecar:
         return self._clock.monotonic() - self._beat_at
 
 
+def fleet_key(path: str | None) -> bytes | None:
+    """Return the key that a file holds, None for no file. ConfigError for one without a key: anybody could prove an empty one."""
+    if path is None:
+        return None
+    try:
+        key = Path(path).read_bytes().strip()
+    except OSError as error:
+        raise ConfigError([f"fleet.key_file: {error}"]) from error
+    if not key:
+        raise ConfigError([f"fleet.key_file: {path} is empty"])
+    return key
+
+
 def _differs(key: str, settings: Settings, sidecar: Sidecar) -> bool:
     return bool(getattr(settings, key) != getattr(sidecar.settings, key))
 
@@ -335,11 +398,17 @@ async def _watch(sidecar: Sidecar, sources: Sources) -> None:
 
 async def _serve(sources: Sources, settings: Settings) -> int:
     loop = asyncio.get_running_loop()
-    sidecar = Sidecar(settings, loop, clock=SystemClock(), rng=random.Random())
+    try:
+        sidecar = Sidecar(settings, loop, clock=SystemClock(), rng=random.Random())
+    except ConfigError as error:
+        for problem in error.problems:
+            print(f"sidegate: {problem}", file=sys.stderr)
+        return 2
     try:
         addresses = await sidecar.open()
     except OSError as error:
         print(f"sidegate: cannot listen: {error}", file=sys.stderr)
+        await sidecar.member.close()
         await sidecar.control.close()
         return 1
     loop.add_signal_handler(signal.SIGTERM, sidecar.lifecycle.stop)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 import msgspec
 
 from proxy.accept.listener import DownstreamListener
-from proxy.admit.limit import UNLIMITED, Limit
+from proxy.admit.limit import UNLIMITED
 from proxy.admit.limiter import Limiter
 from proxy.attempt.pool import Pool
 from proxy.base.clock import Clock
@@ -22,6 +20,7 @@ from proxy.config.convert import convert
 from proxy.config.redact import redacted
 from proxy.config.settings import Limits, Settings
 from proxy.exchange import Exchange
+from proxy.fleet.member import Member
 from proxy.judge.poison import Poison, PoisonRecord
 from proxy.lifecycle import Lifecycle
 from proxy.limiters import DEFAULT, Limiters
@@ -50,6 +49,7 @@ class Operations:
         deadlines: Deadlines,
         lifecycle: Lifecycle,
         poison: PoisonRecord,
+        member: Member,
         clock: Clock,
     ) -> None:
         self._settings = settings
@@ -61,6 +61,7 @@ class Operations:
         self._deadlines = deadlines
         self._lifecycle = lifecycle
         self._poison = poison
+        self._member = member
         self._clock = clock
 
     def effective_config(self) -> Mapping[str, Any]:
@@ -132,24 +133,25 @@ class Operations:
         limits = {}
         for name, limiter in self._limiters.items():
             gate = self._limiters.gate(name)
-            notes = sorted([*gate.notes, *getattr(limiter.limit, "notes", ())], reverse=True)[
-                :_MOST_DECISIONS
-            ]
+            notes = [(now - at, what) for at, what in gate.notes] + self._member.decisions(name)
             limits[name] = {
                 "mode": self._limiters.in_force(name).concurrency.mode,
                 "limit": _finite(limiter.limit.value),
-                **{what: _number(value) for what, value in inside(limiter.limit).items()},
                 "outage": {
                     "closed": gate.is_closed,
                     "since_s": round(now - gate.closed_at, 3) if gate.is_closed else None,
                     "probes": gate.probes,
                 },
                 "decisions": [
-                    {"at": _rfc3339(unix + at), "age_s": round(now - at, 3), "what": what}
-                    for at, what in notes
+                    {"at": _rfc3339(unix + now - age_s), "age_s": round(age_s, 3), "what": what}
+                    for age_s, what in sorted(notes)[:_MOST_DECISIONS]
                 ],
             }
         return {"limits": limits, "poison": [_poison_row(one, unix) for one in self._poison.latest_first()]}
+
+    def fleet(self) -> Mapping[str, Any]:
+        """Return the pods, who decides for them, and who holds what."""
+        return self._member.view()
 
     def log_level(self) -> str:
         """Return the level in force."""
@@ -176,17 +178,11 @@ class Operations:
         self._loop.call_later(0.05, self._lifecycle.stop_at_once)
 
     def gauges(self) -> Gauges:
-        """Return what is read at a scrape: name -> (help, reader). Limits are the default limiter's.
-
-        What an adaptive limit has inside comes as ``limit_<name>``; the names follow the limit in force.
-        """
+        """Return what is read at a scrape: name -> (help, reader). Limits are the default limiter's."""
         limiters = self._limiters
         limiter = limiters[DEFAULT]
-        learnt: Gauges = {
-            f"limit_{name}": (f"Inside the adaptive limit: {name}", partial(float, value))
-            for name, value in inside(limiter.limit).items()
-        }
-        return learnt | {
+        member = self._member
+        return {
             "inflight": ("Attempts that hold a slot", lambda: sum(one.inflight for one in limiters)),
             "queue_length": ("Calls waiting for a turn", lambda: sum(one.waiting for one in limiters)),
             "concurrency_limit": (
@@ -196,6 +192,17 @@ class Operations:
             "rate_limit": (
                 "Attempts a second that may start; +Inf when there is no cap",
                 lambda: limiter.bucket.rate_per_s if limiter.bucket else float("inf"),
+            ),
+            "fleet_pods": ("Pods that the plan in force is for", lambda: float(member.pods)),
+            "fleet_pilot": ("Whether this pod decides for the fleet", lambda: float(member.is_pilot)),
+            "fleet_cut_off": ("Whether no other pod answers", lambda: float(member.is_cut_off)),
+            "fleet_slots": (
+                "Attempts that all pods together may have under way",
+                lambda: float(member.total(DEFAULT)[0]),
+            ),
+            "fleet_rate": (
+                "Attempts a second that all pods together may start; +Inf where no rate is in force",
+                lambda: member.total(DEFAULT)[1] or float("inf"),
             ),
             "tokens": (
                 "Tokens in the bucket; +Inf without a rate",
@@ -223,17 +230,6 @@ class Operations:
 
 def _finite(limit: int) -> int | None:
     return None if limit >= UNLIMITED else limit
-
-
-def _number(value: float) -> float | None:
-    # JSON knows no infinity.
-    return round(value, 6) if math.isfinite(value) else None
-
-
-def inside(limit: Limit) -> dict[str, float]:
-    """Return what a limit that learns tells of its inner state, {} of any other."""
-    tell: Callable[[], dict[str, float]] | None = getattr(limit, "inside", None)
-    return {} if tell is None else tell()
 
 
 def _rfc3339(unix: float) -> str:

@@ -133,6 +133,13 @@ def authority_of(settings: Settings) -> bytes:
     return host if port == SCHEME_PORTS[url.scheme] else b"%b:%d" % (host, port)
 
 
+def fleet_name(settings: Settings) -> str:
+    """Return which pods belong together: what the owner says, or the upstream's scheme, host and port."""
+    return (
+        settings.fleet.name or f"{urlsplit(settings.upstream.url).scheme}://{authority_of(settings).decode()}"
+    )
+
+
 def authorities_of(settings: Settings) -> frozenset[bytes]:
     """Return what the upstream is called in the absolute targets of apps that take the sidecar for a proxy.
 

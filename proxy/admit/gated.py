@@ -7,7 +7,6 @@ before an attempt: ``is_plain`` is true then, and changes only in ``on_outcome``
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Final
 
 from proxy.admit.limit import UNLIMITED, Limit, Verdict
@@ -19,8 +18,7 @@ _PEAK_S: Final = 10.0
 
 
 class GatedLimit:
-    """``inner`` behind ``gate``; behind no gate it is as it is. A limit that learns is told when the gate closes and opens,
-    where it has ``on_gate_closed`` and ``on_gate_opened`` (now)."""
+    """``inner`` behind ``gate``; behind no gate it is as it is."""
 
     def __init__(self, limit: Limit, gate: OutageGate | None) -> None:
         self.gate = gate
@@ -39,15 +37,13 @@ class GatedLimit:
         if not limit.is_plain:
             for _ in range(inflight):
                 limit.on_start(now)
-        if self.is_closed and self._on_closed is not None:
-            self._on_closed(now)
+        if self.is_closed:
+            limit.on_gate(True, now)
 
     @property
     def nominal(self) -> float:
-        """Attempts that may be under way over time, more than 0. A limit that learns calls that ``limit``: its ``value`` is that
-        of the moment, which slots that cool and a part-time slot in debt may bring down to 0."""
-        exact: float | None = getattr(self.inner, "limit", None)
-        return float(max(1, self.inner.value)) if exact is None else exact
+        """Attempts that may be under way over time, more than 0."""
+        return self.inner.nominal
 
     @property
     def usual_s(self) -> float:
@@ -58,8 +54,6 @@ class GatedLimit:
         self.inner = limit
         self.value = limit.value
         self.is_plain = limit.is_plain and not self.is_closed and not self._is_slow
-        self._on_closed: Callable[[float], None] | None = getattr(limit, "on_gate_closed", None)
-        self._on_opened: Callable[[float], None] | None = getattr(limit, "on_gate_opened", None)
 
     def next_start_s(self, now: float) -> float:
         """Bring ``value`` up to date; 0.0 when an attempt may start now, slots permitting, else when to ask again."""
@@ -71,7 +65,7 @@ class GatedLimit:
             return pause_s
         if self.is_closed:
             if not inner.is_plain:
-                self.value = UNLIMITED  # one that learns was cut by what is out still, and would keep the probe waiting
+                self.value = UNLIMITED  # slots that are out or cool would keep the probe waiting
             return gate.next_start_s(now)
         if self._is_slow:
             most = gate.most(now)
@@ -99,11 +93,6 @@ class GatedLimit:
         gate = self.gate
         if gate is not None and self.is_closed:
             gate.on_start(now)
-
-    def on_blocked(self, now: float) -> None:
-        """Somebody waits; the limit behind is told only where it is because of that one."""
-        if not self.is_closed and not self._is_slow:
-            self.inner.on_blocked(now)
 
     def on_outcome(self, outcome: AttemptOutcome, verdict: Verdict) -> None:
         """Learn from one finished attempt."""
@@ -166,9 +155,7 @@ class GatedLimit:
         self.is_closed = is_closed
         self._is_slow = not is_closed
         self.is_plain = False
-        told = self._on_closed if is_closed else self._on_opened
-        if told is not None:
-            told(now)
+        self.inner.on_gate(is_closed, now)
 
     def __repr__(self) -> str:
         return f"<GatedLimit {self.inner!r} behind {self.gate!r}>"

@@ -24,7 +24,7 @@ class Verdict(Enum):
 
 
 class Limit(Protocol):
-    """A concurrency limit that may learn. All times are monotonic seconds, all spans seconds."""
+    """A concurrency limit. All times are monotonic seconds, all spans seconds."""
 
     @property
     def is_plain(self) -> bool:
@@ -33,6 +33,10 @@ class Limit(Protocol):
     @property
     def value(self) -> int:
         """Attempts that may be under way now, as of the last ``next_start_s``; may be 0 for a while."""
+
+    @property
+    def nominal(self) -> float:
+        """Attempts that may be under way over time, more than 0: ``value`` without what is so for the moment only."""
 
     def next_start_s(self, now: float) -> float:
         """Bring ``value`` up to date; 0.0 when an attempt may start now, slots permitting, else when to ask again."""
@@ -43,22 +47,23 @@ class Limit(Protocol):
     def on_start(self, now: float) -> None:
         """An attempt starts."""
 
-    def on_blocked(self, now: float) -> None:
-        """Somebody waits because of this limit."""
-
     def on_outcome(self, outcome: AttemptOutcome, verdict: Verdict) -> None:
-        """Learn from one finished attempt."""
+        """Take in one finished attempt."""
+
+    def on_gate(self, is_closed: bool, now: float) -> None:
+        """The outage gate has closed or opened."""
 
 
 class FixedLimit:
     """A limit that was told and stays."""
 
-    __slots__ = ("value",)
+    __slots__ = ("nominal", "value")
 
     is_plain: Final = True
 
     def __init__(self, value: int) -> None:
         self.value = value
+        self.nominal = float(max(1, value))
 
     def next_start_s(self, now: float) -> float:
         """Now."""
@@ -71,11 +76,11 @@ class FixedLimit:
     def on_start(self, now: float) -> None:
         """Nothing to count."""
 
-    def on_blocked(self, now: float) -> None:
-        """Nothing to learn."""
-
     def on_outcome(self, outcome: AttemptOutcome, verdict: Verdict) -> None:
-        """Nothing to learn."""
+        """Nothing to count."""
+
+    def on_gate(self, is_closed: bool, now: float) -> None:
+        """Nothing to count."""
 
     def __repr__(self) -> str:
         return f"<FixedLimit {self.value}>"

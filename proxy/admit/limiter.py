@@ -41,6 +41,8 @@ from proxy.base.reasons import Reason
 
 _SMOOTHING = 0.05
 _SAMPLES_TO_TRUST = 10
+_TURNED_AWAY_S = 0.5
+"""Who was turned away for a slot counts as waiting for so long, and at most twice as long."""
 _TICK_S = 0.001
 """The loop's timers count whole milliseconds: so much later they are not early."""
 
@@ -76,6 +78,8 @@ class Limiter:
         self.bucket = bucket
         self.max_waiting = max_waiting
         self.inflight = 0
+        self._turned_away = 0
+        self._turned_away_from = -math.inf
         self.gate_until = 0.0
         self._gate_timer: asyncio.TimerHandle | None = None
         self._limit_timer: asyncio.TimerHandle | None = None
@@ -128,7 +132,7 @@ class Limiter:
         is_full = self._queue.size >= self.max_waiting and not waiter.was_accepted
         # In an outage one may be the probe even where nobody may wait: nothing else would ever end it.
         if is_full and (self._queue.size or not self._is_holding):
-            self._note_refused(now)
+            self._note_turned_away(now)
             return Denied.QUEUE_FULL
         waiter.come(self, self._loop.create_future(), now)
         if self._is_holding:
@@ -151,10 +155,16 @@ class Limiter:
             self.dismiss(waiter, Denied.CLOSED)
             raise
 
-    def _note_refused(self, now: float) -> None:
-        """Tell the limit that it is in the way where nobody waits to show it: it would never grow."""
-        if not self._queue.size and not self.gate_until and self.inflight >= self.gated.value:
-            self.gated.on_blocked(now)
+    def _note_turned_away(self, now: float) -> None:
+        if self.gate_until or self.inflight < self.gated.value:
+            return  # it is not a slot that is missing
+        if now - self._turned_away_from >= _TURNED_AWAY_S:
+            self._turned_away, self._turned_away_from = 0, now
+        self._turned_away += 1
+
+    def turned_away(self, now: float) -> int:
+        """Return how many were turned away lately for a slot, with no place in the queue: more are wanted, and nobody waits."""
+        return self._turned_away if now - self._turned_away_from < 2 * _TURNED_AWAY_S else 0
 
     def predicted_wait_s(self, now: float) -> float:
         """Return how long one behind all that wait would wait, as far as can be told; 0.0 when nothing speaks for a wait."""
@@ -266,6 +276,11 @@ class Limiter:
         self.gate_until = 0.0
         self._pump()
 
+    def limit_changed(self) -> None:
+        """The limit was told another share: let in whoever can go now."""
+        self._stop_limit_timer()
+        self._pump()
+
     def reconfigure(self, *, limit: Limit, bucket: TokenBucket | None, max_waiting: int) -> None:
         """Put new limits in force; slots that are out stay out, callers that wait keep their places."""
         if limit is not self.limit:
@@ -332,7 +347,6 @@ class Limiter:
 
     def _ask_again(self, now: float, pause_s: float) -> None:
         """Somebody waits because of the limit: pump when it may have changed by time alone."""
-        self.gated.on_blocked(now)
         after_s = self.gated.next_change_s(now)
         if pause_s:
             after_s = min(after_s, pause_s)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-DEFAULT_MODE = "pool"
+DEFAULT_MODE = "collapse"
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -38,6 +38,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="A.B=C",
         help="a setting of every sidecar, as of sidegate run",
     )
+    add("--told", action="store_true", help="give each sidecar its share of the right limit instead")
     add("--direct-only", action="store_true", help="leave the sidecars out")
     add("--json", type=Path, metavar="FILE", help="write the results there as JSON too")
     add("--logs", type=Path, metavar="DIR", help="keep every process's output there")

@@ -142,13 +142,13 @@ class Concurrency(Section, frozen=True):
     """How many attempts may be under way at once."""
 
     mode: Literal["adaptive", "fixed", "off"] = "adaptive"
-    """adaptive learns the limit, fixed keeps it, off sets none."""
+    """adaptive learns the limit together with the fleet, fixed keeps it, off sets none."""
     limit: Annotated[int, Meta(ge=1, le=10_000)] | None = None
-    """The fixed limit, or where adaptive starts."""
+    """The fixed limit, or where adaptive starts: this pod's part of what the fleet starts with."""
     min: Annotated[int, Meta(ge=1, le=10_000)] = 1
-    """Floor of the adaptive limit. 1 is none: one pod of many may have to use less, which is one attempt now and then."""
+    """Floor of the adaptive limit of a pod that is alone. In a fleet a pod may have to wait for its turn, whatever this says."""
     max: Annotated[int, Meta(ge=1, le=10_000)] = 256
-    """Ceiling of the adaptive limit, where pool.max_connections is not lower still."""
+    """The most that this pod is given, where pool.max_connections is not lower still."""
 
     def __post_init__(self) -> None:
         if self.min > self.max:
@@ -322,20 +322,36 @@ class Route(Section, frozen=True):
 
 
 class Fleet(Section, frozen=True):
-    """One budget for all pods."""
+    """The pods of one upstream, which find its limit together."""
 
-    mode: Literal["local", "split", "redis"] = "local"
-    """local: every pod for itself."""
-    rate: Annotated[float, Meta(gt=0)] | None = None
-    """Calls a second of all pods together."""
-    concurrency: Annotated[int, Meta(ge=1)] | None = None
-    """Attempts under way of all pods together."""
+    mode: Literal["auto", "alone", "peers", "redis"] = "auto"
+    """peers: pods read each other on the ops port; alone: this pod learns by itself; auto: peers where there are any."""
+    peers: tuple[Address, ...] = ()
+    """HOST:PORT of the other pods' ops ports. A name stands for all its addresses, this pod's perhaps among them. In Kubernetes
+    the chart fills it in."""
     redis_url: str | None = None
-    """Where the pods meet in mode redis."""
+    """Where the pods meet in mode redis. Not in this release."""
+    key_file: str | None = None
+    """File with a key that all pods of the fleet know; without it any pod that reaches the ops port is believed."""
     name: str | None = None
-    """Which pods belong together."""
-    peers_dns: str | None = None
-    """Headless service whose addresses are the pods, for mode split."""
+    """Which pods belong together; the upstream's scheme, host and port where it is null."""
+    rate: Annotated[float, Meta(gt=0, le=1e7)] | None = None
+    """Calls a second that all pods together may start; null sets no total."""
+    concurrency: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    """Attempts of all pods together that may be under way; null sets no total."""
+
+    def __post_init__(self) -> None:
+        if self.mode == "redis" or self.redis_url is not None:
+            raise ValueError("mode redis: not in this release; use peers")
+        if self.mode == "peers" and not self.peers:
+            raise ValueError("mode peers needs peers: where the other pods are read, such as shop-fleet:8881")
+        if any(split_address(peer)[1] in (0, *range(65536, 100_000)) for peer in self.peers):
+            raise ValueError("peers: a port lies between 1 and 65535")
+
+    @property
+    def has_peers(self) -> bool:
+        """Whether pods meet at all."""
+        return bool(self.peers) and self.mode != "alone"
 
 
 class Log(Section, frozen=True):
@@ -387,8 +403,6 @@ class Settings(Section, frozen=True):
             raise ValueError("upstream.url points at listen: the sidecar would call itself")
         if self.forward_proxy.enabled:
             raise ValueError("forward_proxy.enabled: not in this release; leave it false")
-        if self.fleet.mode != "local":
-            raise ValueError(f"fleet.mode {self.fleet.mode}: not in this release; use local")
         names = [route.name for route in self.routes if route.name is not None]
         if len(set(names)) != len(names):
             raise ValueError("routes: two routes have the same name")

@@ -19,6 +19,7 @@ GET  /config      configuration in force, secrets blanked
 GET  /limits      limits and their use      PATCH /limits {"rate": 50, "concurrency": {"limit": 8}}
 GET  /queue       who waits, by priority and for how long; what is under way
 GET  /decisions   what limits and outage gates decided and why; requests that always fail
+GET  /fleet       the pods, who decides for them, and who holds what
 GET  /log-level                             POST /log-level {"level": "debug"}
 POST /drain       stop as on SIGTERM
 POST /shutdown    stop at once; off unless allow_shutdown is set
@@ -72,6 +73,9 @@ def make_admin_app(operations: Operations) -> web.Application:
     async def decisions(request: web.Request) -> web.Response:
         return _json(operations.decisions())
 
+    async def fleet(request: web.Request) -> web.Response:
+        return _json(operations.fleet())
+
     async def log_level(request: web.Request) -> web.Response:
         return _json({"level": operations.log_level()})
 
@@ -101,6 +105,7 @@ def make_admin_app(operations: Operations) -> web.Application:
             web.patch("/limits", patch_limits),
             web.get("/queue", queue),
             web.get("/decisions", decisions),
+            web.get("/fleet", fleet),
             web.get("/log-level", log_level),
             web.post("/log-level", set_log_level),
             web.post("/drain", drain),

@@ -6,13 +6,15 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from proxy.control.views import Health
+from proxy.control.views import FleetAnswer, Health
 
 LIVENESS_LIMIT_S = 30.0
 """Slack for a throttled CPU: a loop that has not turned for this long is stuck, not slow."""
 
 
-def make_ops_app(registry: CollectorRegistry, health: Health) -> web.Application:
+def make_ops_app(
+    registry: CollectorRegistry, health: Health, fleet: FleetAnswer | None = None
+) -> web.Application:
     """Return the ops application."""
 
     async def metrics(request: web.Request) -> web.Response:
@@ -35,6 +37,14 @@ def make_ops_app(registry: CollectorRegistry, health: Health) -> web.Application
             return web.Response(text="ok\n")
         return web.Response(status=503, text="starting\n")
 
+    async def record(request: web.Request) -> web.Response:
+        if fleet is None:
+            return web.Response(status=404, text="this pod has no peers\n")
+        status, body, proof = fleet(request.headers.get("Sidegate-Fleet"), "awake" in request.query)
+        headers = {"Sidegate-Fleet": proof} if proof else {}
+        kind = "application/json" if status == 200 else "text/plain"
+        return web.Response(status=status, body=body, content_type=kind, headers=headers)
+
     app = web.Application()
     app.add_routes(
         [
@@ -42,6 +52,7 @@ def make_ops_app(registry: CollectorRegistry, health: Health) -> web.Application
             web.get("/livez", livez),
             web.get("/readyz", readyz),
             web.get("/startupz", startupz),
+            web.get("/fleet/record", record),
         ]
     )
     return app

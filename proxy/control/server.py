@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from proxy.control.admin import make_admin_app
 from proxy.control.ops import make_ops_app
-from proxy.control.views import Health, Operations
+from proxy.control.views import FleetAnswer, Health, Operations
 
 _RUNNER: dict[str, Any] = {"access_log": None, "handle_signals": False, "shutdown_timeout": 1.0}
 
@@ -17,8 +17,14 @@ _RUNNER: dict[str, Any] = {"access_log": None, "handle_signals": False, "shutdow
 class ControlServer:
     """The ops and admin ports."""
 
-    def __init__(self, registry: CollectorRegistry, health: Health, operations: Operations) -> None:
-        self._ops = web.AppRunner(make_ops_app(registry, health), **_RUNNER)
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        health: Health,
+        operations: Operations,
+        fleet: FleetAnswer | None = None,
+    ) -> None:
+        self._ops = web.AppRunner(make_ops_app(registry, health, fleet), **_RUNNER)
         self._admin = web.AppRunner(make_admin_app(operations), **_RUNNER)
 
     async def open(

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
+
+FleetAnswer = Callable[[str | None, bool], tuple[int, bytes, str]]
+"""Takes the header that proves the fleet's key, and whether who asks carries calls.
+
+Returns status, this pod's record, and the proof of the answer.
+"""
 
 
 class Health(Protocol):
@@ -38,6 +44,9 @@ class Operations(Protocol):
 
     def decisions(self) -> Mapping[str, Any]:
         """Return what limits and outage gates decided lately and why, and which requests always fail."""
+
+    def fleet(self) -> Mapping[str, Any]:
+        """Return the pods, who decides for them, and who holds what."""
 
     def log_level(self) -> str:
         """Return the level in force."""

@@ -15,7 +15,7 @@ class CountingLimit:
 
     def __init__(self, value: int) -> None:
         self.value = value
-        self.limit = float(value)
+        self.nominal = float(value)
         self.starts = 0
         self.ends: list[Verdict] = []
         self.latencies_s: list[float] = []
@@ -32,11 +32,11 @@ class CountingLimit:
             raise ZeroDivisionError
         self.starts += 1
 
-    def on_blocked(self, now: float) -> None:
-        pass
-
     def on_outcome(self, outcome: AttemptOutcome, verdict: Verdict) -> None:
         self.ends.append(verdict)
         self.latencies_s.append(outcome.latency_s)
         if self.fails_at == "end":
             raise ZeroDivisionError
+
+    def on_gate(self, is_closed: bool, now: float) -> None:
+        pass

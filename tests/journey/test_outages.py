@@ -455,18 +455,27 @@ def test_decisions_are_told_in_words() -> None:
     run(trace())
 
 
-def test_what_an_adaptive_limit_has_inside_is_shown() -> None:
+def test_what_the_fleet_decided_is_shown() -> None:
+    """A pod that is alone is a fleet of one."""
+
     async def trace() -> None:
         async with House(Origin(), limits={"concurrency": {"mode": "adaptive"}}) as house:
             assert (await house.get()).status == 200
             found = (await house.admin("/decisions"))["limits"]["default"]
             assert found["mode"] == "adaptive"
-            limit = house.limiter.limit
+            fleet = await house.admin("/fleet")
+            assert (fleet["is_pilot"], fleet["is_cut_off"], fleet["pods"]) == (True, False, 1)
+            slots = fleet["limiters"]["default"]["slots"]
+            assert fleet["limiters"]["default"]["shares"][fleet["pod"]]["slots"] == slots >= 1
             metrics = await house.metrics()
-            for name in limit.inside() if hasattr(limit, "inside") else ():
-                assert name in found
-                assert f"sidegate_limit_{name} " in metrics
-            assert "sidegate_outage 0.0" in metrics
+            for line in (
+                "outage 0.0",
+                "fleet_pods 1.0",
+                "fleet_pilot 1.0",
+                "fleet_cut_off 0.0",
+                f"fleet_slots {slots}.0",
+            ):
+                assert f"sidegate_{line}\n" in metrics
 
     run(trace())
 

@@ -35,7 +35,7 @@ class Learning:
 
     def __init__(self, value: int = 4) -> None:
         self.value = value
-        self.limit = float(value)
+        self.nominal = float(value)
         self.told: list[str] = []
 
     def next_start_s(self, now: float) -> float:
@@ -47,17 +47,11 @@ class Learning:
     def on_start(self, now: float) -> None:
         self.told.append("start")
 
-    def on_blocked(self, now: float) -> None:
-        self.told.append("blocked")
-
     def on_outcome(self, outcome: AttemptOutcome, verdict: Verdict) -> None:
         self.told.append(verdict.value)
 
-    def on_gate_closed(self, now: float) -> None:
-        self.told.append("closed")
-
-    def on_gate_opened(self, now: float) -> None:
-        self.told.append("opened")
+    def on_gate(self, is_closed: bool, now: float) -> None:
+        self.told.append("closed" if is_closed else "opened")
 
 
 def ended(now: float, *, kind: str = FIRST, inflight: int = 1, took_s: float = 0.1) -> AttemptOutcome:
@@ -102,23 +96,17 @@ def test_a_fixed_limit_is_plain_but_for_an_outage_and_its_slow_start() -> None:
     assert it.closed_s(20.0) == pytest.approx(2.1)
 
 
-def test_a_limit_that_learns_is_told_of_the_gate_and_not_that_it_is_what_callers_wait_for() -> None:
+def test_a_limit_that_learns_is_told_when_the_gate_closes_and_opens() -> None:
     limit = Learning()
     it = gated(limit)
-    it.on_blocked(9.0)
     fail(it, 10.0, 6)
-    it.on_blocked(10.5)
     it.next_start_s(12.0)
     assert it.value == UNLIMITED, "it was cut, and what is out may take long: one probe goes all the same"
     it.on_start(12.0)
     it.on_outcome(ended(12.1, kind=PROBE), Verdict.IGNORE)
     it.on_start(14.0)
     it.on_outcome(ended(14.1, kind=PROBE), Verdict.SUCCESS)
-    it.on_blocked(14.1)
-    it.next_start_s(20.0)
-    it.on_blocked(20.0)
     assert limit.told == [
-        "blocked",
         *["dropped"] * 6,
         "closed",
         "start",
@@ -126,8 +114,8 @@ def test_a_limit_that_learns_is_told_of_the_gate_and_not_that_it_is_what_callers
         "start",
         "success",
         "opened",
-        "blocked",
     ]
+    it.next_start_s(20.0)
     assert it.next_change_s(20.0) == 7.0
 
 
@@ -164,7 +152,7 @@ def test_the_recent_peak_in_flight_decides_how_many_failures_it_takes(
 def test_slots_that_cool_do_not_make_the_gate_quicker() -> None:
     """64 in flight, all failed at one moment: the value of the moment fell with each failure, and 36 of them closed the gate."""
     limit = Learning(64)
-    limit.limit = 51.2
+    limit.nominal = 51.2
     it = gated(limit)
     for left in range(64, 0, -1):
         limit.value = left - 1
@@ -176,7 +164,7 @@ def test_slots_that_cool_do_not_make_the_gate_quicker() -> None:
 
 def test_a_value_that_is_low_for_the_moment_does_not_end_the_slow_start() -> None:
     limit = Learning(0)
-    limit.limit = 16.0
+    limit.nominal = 16.0
     it = gated(limit)
     fail(it, 10.0, 6)
     it.on_start(12.0)

@@ -160,6 +160,7 @@ class Broken:
 
     is_plain = False
     value = 1
+    nominal = 1.0
 
     def next_start_s(self, now: float) -> float:
         return 0.0
@@ -170,11 +171,11 @@ class Broken:
     def on_start(self, now: float) -> None:
         pass
 
-    def on_blocked(self, now: float) -> None:
-        pass
-
     def on_outcome(self, outcome: AttemptOutcome, verdict: Verdict) -> None:
         raise ZeroDivisionError
+
+    def on_gate(self, is_closed: bool, now: float) -> None:
+        pass
 
 
 @pytest.mark.parametrize("ran", [True, False])

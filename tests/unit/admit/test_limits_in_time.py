@@ -41,10 +41,9 @@ class TimedLimit:
         self._pace_s = pace_s
         self._next_start = 0.0
         self.value = 0
-        self.limit: float | None = None
+        self.nominal = 1.0
         self.starts: list[float] = []
         self.ends: list[Verdict] = []
-        self.blocked = 0
         self.asked = 0
 
     @property
@@ -63,11 +62,11 @@ class TimedLimit:
         self.starts.append(now)
         self._next_start = now + self._pace_s
 
-    def on_blocked(self, now: float) -> None:
-        self.blocked += 1
-
     def on_outcome(self, outcome: AttemptOutcome, verdict: Verdict) -> None:
         self.ends.append(verdict)
+
+    def on_gate(self, is_closed: bool, now: float) -> None:
+        pass
 
 
 class Timers:
@@ -294,7 +293,7 @@ def test_a_new_limit_takes_over_what_is_under_way() -> None:
             (waiter,) = await queued(gate, 1)
             assert timers.running == set()
             gate.reconfigure(limit=one, bucket=None, max_waiting=10)
-            assert (one.under_way, one.blocked, len(timers.running)) == (2, 1, 1)
+            assert (one.under_way, len(timers.running)) == (2, 1)
             gate.reconfigure(limit=other, bucket=None, max_waiting=10)
             assert isinstance(await soon(waiter), Permit)
             assert (other.under_way, timers.running) == (3, set())
@@ -304,29 +303,6 @@ def test_a_new_limit_takes_over_what_is_under_way() -> None:
             give_back(gate)
             give_back(gate)
             assert (gate.inflight, other.under_way) == (0, 2)
-
-    run(trace())
-
-
-def test_the_limit_hears_that_somebody_waits_because_of_it_and_not_because_of_others() -> None:
-    """On queueing, and at each attempt's end that leaves somebody waiting; a missing token and a closed gate are not it."""
-
-    async def trace() -> None:
-        limit = TimedLimit(lambda _: (1, math.inf))
-        async with limiter(limit, bucket=TokenBucket(20.0, 1)) as (gate, _):
-            assert gate.try_enter()
-            waiters = await queued(gate, 2)
-            assert limit.blocked == 2
-            give_back(gate)
-            assert limit.blocked == 2, "it is a token that is missing"
-            assert isinstance(await soon(waiters[0]), Permit)
-            assert limit.blocked == 3, "and now a slot"
-            gate.close_gate(now() + 0.03)
-            give_back(gate)
-            assert limit.blocked == 3
-            assert isinstance(await soon(waiters[1]), Permit)
-            give_back(gate)
-            assert limit.blocked == 3
 
     run(trace())
 
@@ -352,7 +328,7 @@ def test_the_predicted_wait_goes_by_what_was_learnt_and_not_by_the_moment() -> N
     async def trace() -> None:
         most = [10]
         limit = TimedLimit(lambda _: (most[0], math.inf))
-        limit.limit = 10.0
+        limit.nominal = 10.0
         async with limiter(limit) as (gate, _):
             for _ in range(10):
                 assert gate.try_enter()
@@ -370,17 +346,24 @@ def test_the_predicted_wait_goes_by_what_was_learnt_and_not_by_the_moment() -> N
     run(trace())
 
 
-def test_a_limit_hears_that_it_is_in_the_way_where_nobody_may_wait() -> None:
-    """With ``max_waiting=0`` an adaptive limit was never told, and stayed where it started."""
+def test_who_is_turned_away_for_a_slot_where_nobody_may_wait_counts_as_one_that_waits_for_a_while() -> None:
+    """With ``max_waiting=0`` nobody ever waits, and a limit that is too low would never show."""
 
     async def trace() -> None:
         limit = TimedLimit(lambda _: (1, math.inf))
         async with limiter(limit, max_waiting=0) as (gate, _):
             assert gate.try_enter()
-            assert not gate.try_enter()
-            assert await gate.enter(Waiter(FAR)) is Denied.QUEUE_FULL
-            assert limit.blocked == 1
+            assert gate.turned_away(now()) == 0
+            for _ in range(3):
+                assert await gate.enter(Waiter(FAR)) is Denied.QUEUE_FULL
+            assert gate.turned_away(now()) == 3
+            assert gate.turned_away(now() + 2.0) == 0
             give_back(gate)
+            await asyncio.sleep(2.0)
+            gate.close_gate(now() + 0.01)
+            assert await gate.enter(Waiter(FAR)) is Denied.QUEUE_FULL
+            assert gate.turned_away(now()) == 0, "it is Retry-After that is in the way"
+            await asyncio.sleep(0.1)
 
     run(trace())
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from proxy.config.load import ConfigError, Sources
 from proxy.config.redact import redacted
-from proxy.config.settings import Settings
+from proxy.config.settings import Fleet, Settings
 from proxy.config.units import format_duration, parse_duration, parse_size
 from proxy.config.watch import FileWatch
 
@@ -134,10 +135,51 @@ def test_an_empty_section_is_the_default(tmp_path, value: str) -> None:  # type:
 
 
 def test_passwords_are_not_shown(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    text = "upstream: {url: 'http://a'}\nfleet: {redis_url: 'redis://user:hunter2@redis:6379/0'}"
-    shown = str(redacted(load(tmp_path, text)))
+    """Neither in the refusal of this release nor where they are in force."""
+    fleet = Fleet()
+    msgspec.structs.force_setattr(fleet, "redis_url", "redis://user:hunter2@redis:6379/0")
+    settings = msgspec.structs.replace(load(tmp_path, "upstream: {url: 'http://a'}"), fleet=fleet)
+    shown = str(redacted(settings))
     assert "hunter2" not in shown
     assert "redis:6379" in shown
+    text = "upstream: {url: 'http://a'}\nfleet: {redis_url: 'redis://user:hunter2@redis:6379/0'}"
+    (refused,) = problems(tmp_path, text)
+    assert "not in this release" in refused
+    assert "hunter2" not in refused
+
+
+@pytest.mark.parametrize(
+    ("fleet", "what"),
+    [
+        ("{mode: redis}", "fleet: mode redis: not in this release; use peers"),
+        ("{mode: peers}", "fleet: mode peers needs peers"),
+        ("{peers: ['shop-fleet:0']}", "fleet: peers: a port lies between 1 and 65535"),
+        ("{peers: ['shop-fleet:65536']}", "fleet: peers: a port lies between 1 and 65535"),
+        ("{peers: ['shop-fleet']}", "fleet.peers"),
+        ("{mode: local}", "fleet.mode"),
+        ("{concurrency: 0}", "fleet.concurrency"),
+        ("{rate: 0}", "fleet.rate"),
+    ],
+)
+def test_a_fleet_that_cannot_be_is_refused(tmp_path, fleet: str, what: str) -> None:  # type: ignore[no-untyped-def]
+    (refused,) = problems(tmp_path, f"upstream: {{url: 'http://a'}}\nfleet: {fleet}")
+    assert what in refused
+
+
+@pytest.mark.parametrize(
+    ("fleet", "has_peers"),
+    [
+        ("{}", False),
+        ("{peers: ['shop-fleet:8881']}", True),
+        ("{mode: peers, peers: ['10.0.0.1:8881', '[::1]:8881']}", True),
+        ("{mode: alone, peers: ['shop-fleet:8881']}", False),
+    ],
+)
+def test_pods_meet_where_there_are_peers_unless_told_to_be_alone(  # type: ignore[no-untyped-def]
+    tmp_path, fleet: str, has_peers: bool
+) -> None:
+    text = f"upstream: {{url: 'http://a'}}\nfleet: {fleet}"
+    assert load(tmp_path, text).fleet.has_peers is has_peers
 
 
 def test_a_changed_file_is_noticed_also_behind_swapped_symlinks(tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -1,0 +1,346 @@
+"""This pod in its fleet: twice a second it posts what it saw and puts in force what was decided.
+
+together ──nobody answers──▶ cut off (the last resting share) ──10 s──▶ alone (learns on from there) ──▶ together
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from proxy.fleet.board import Board, Seen
+from proxy.fleet.pilot import Hard, Pilot
+from proxy.fleet.record import VERSION, Plan, Record, Share
+from proxy.learn.evidence.tally import Reading
+from proxy.learn.learner import Learner
+
+_log = logging.getLogger("sidegate")
+
+PERIOD_S = 0.5
+IDLE_S = 5.0
+"""How often an idle fleet meets: none of its pods carries calls, nor did lately."""
+_EXPIRES_S = 2.5
+_ALONE_AFTER_S = 10.0
+_HEARS_AFTER_S = 0.06
+"""A pod that follows reads so long after a plan is due: a decision is in force at once, not half a second later."""
+
+
+class Seat(Protocol):
+    """One limiter of this pod, as the fleet knows it."""
+
+    def reading(self) -> Reading:
+        """Return what it has seen, and how it stands."""
+
+    def apply(self, share: Share) -> None:
+        """Put a share in force."""
+
+
+class Member:
+    """Runs the fleet's turns. ``seats`` returns this pod's limiters by name; a reload may change them."""
+
+    def __init__(
+        self,
+        *,
+        pod: str,
+        fleet: str,
+        board: Board,
+        seats: Callable[[], Mapping[str, Seat]],
+        monotonic: Callable[[], float],
+        hard: Hard | None = None,
+        asked_at: Callable[[], float] = lambda: float("-inf"),
+    ) -> None:
+        self.pod = pod
+        self.fleet = fleet
+        self.board = board
+        self._seats = seats
+        self._monotonic = monotonic
+        self._hard = hard or Hard()
+        self._asked_at = asked_at
+        self._pilots: dict[str, Pilot] = {}
+        self._kept: dict[str, tuple[float, Record]] = {}
+        self._serial = 0
+        self._most = 1
+        self._met_at = float("-inf")
+        self._turned_at = float("-inf")
+        self._missed = 0
+        self._silent_from = float("-inf")
+        self._ended = 0
+        self._task: asyncio.Task[None] | None = None
+        self.plan: Plan | None = None
+        self.is_pilot = False
+        self.is_cut_off = False
+        self.is_leaving = False
+        self.plan_at = 0.0
+
+    # life
+
+    async def open(self) -> None:
+        """Take the first turn, so that the first call finds a share, and go on by itself."""
+        await self.board.open()
+        await self._try_turn()
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._pause_s())
+            if self._is_due():
+                await self._try_turn()
+
+    async def _try_turn(self) -> None:
+        try:
+            await self.turn()
+        except Exception:  # a fault here must cost the fleet's share, not the pod's calls
+            _log.exception("fleet: a turn failed")
+
+    def _pause_s(self) -> float:
+        if self.is_pilot or self.plan is None:
+            return PERIOD_S
+        due_s = self.plan_at + PERIOD_S + _HEARS_AFTER_S - self._monotonic()
+        return due_s if 0.05 <= due_s < PERIOD_S else PERIOD_S  # one that is late may be later still
+
+    def _is_due(self) -> bool:
+        """Whether this turn is worth it: somebody carries calls, or it has been long."""
+        now = self._monotonic()
+        return (
+            self.is_leaving
+            or self._missed > 0
+            or (self.plan is not None and self.plan.is_awake)
+            or now - self._asked_at() < 2 * PERIOD_S
+            or now - self._turned_at >= IDLE_S
+            or self._is_awake(self._readings())
+        )
+
+    def _is_awake(self, readings: Mapping[str, Reading]) -> bool:
+        """Whether this pod carries calls, did so since its last record, or has no share yet."""
+        return (
+            sum(r.tally.ok + r.tally.bad for r in readings.values()) != self._ended
+            or any(r.wanted for r in readings.values())
+            or any(r.fixed is None and self._share_of(name) is None for name, r in readings.items())
+        )
+
+    async def leave(self) -> None:
+        """The sidecar stops: others may have this pod's share, what its calls hold as soon as they have ended."""
+        self.is_leaving, self.is_pilot = True, False
+        if self._task is not None:
+            await self.board.leave(self._record())
+
+    async def close(self) -> None:
+        """Stop."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self.board.close()
+
+    # turns
+
+    async def turn(self) -> None:
+        """Meet the others once."""
+        record = self._record()
+        before, self._turned_at = self._turned_at, self._monotonic()
+        if self.is_leaving:
+            await self.board.leave(record)
+            return
+        self._take_in(await self.board.turn(record), record, before)
+
+    def _take_in(self, seen: Seen, record: Record, before: float) -> None:
+        if self.is_leaving:  # since the turn began
+            return
+        now = self._monotonic()
+        if seen.is_reached:
+            self._meet(now)
+        else:
+            self._miss(now)
+            if not self.is_pilot:
+                return
+            if not seen.is_pilot:
+                seen = Seen(True, {self.pod: record})
+        if seen.is_pilot:
+            self._decide(now, seen, before)
+        else:
+            self.is_pilot = False
+            if seen.plan is not None:
+                self._hear(now - seen.plan_age_s, seen.plan)
+
+    def _meet(self, now: float) -> None:
+        if self.is_cut_off:
+            _log.info("fleet: the others answer again after %.1f s", now - self._met_at)
+        self.is_cut_off = False
+        self._met_at, self._missed = now, 0
+
+    def _miss(self, now: float) -> None:
+        """Nobody answers: what rests is kept for a while, then this pod learns on alone from there."""
+        self._missed += 1
+        if self._missed == 1:  # an idle fleet met a while ago, and was not cut off all that time
+            self._silent_from = max(self._met_at, now - 2 * PERIOD_S)
+        if self._missed > 1 and now - self._silent_from > 2 * PERIOD_S and not self.is_cut_off:
+            self.is_cut_off = True
+            _log.warning("fleet: no other pod answers")
+            self._rest()
+        if now - self._silent_from > _ALONE_AFTER_S and not self.is_pilot:
+            _log.warning(
+                "fleet: alone after %.0f s without an answer; learning on from this pod's share",
+                _ALONE_AFTER_S,
+            )
+            self.is_pilot = True
+            self._pilots = {name: Pilot(self._from_here(name), self._part(name)) for name in self._seats()}
+
+    def _rest(self) -> None:
+        """Keep this pod's share of what was held, not of what was being looked at."""
+        if self.is_pilot:
+            return
+        for name, seat in self._seats().items():
+            share = self._share_of(name)
+            if share is not None:
+                seat.apply(Share(share.rest, share.rate, share.rest))
+
+    def _share_of(self, name: str) -> Share | None:
+        portion = self.plan.portions.get(name) if self.plan is not None else None
+        return portion.shares.get(self.pod) if portion is not None else None
+
+    def _from_here(self, name: str) -> Learner:
+        share = self._share_of(name)
+        return Learner.at(max(1, share.rest) if share is not None else 1)
+
+    def _part(self, name: str) -> Hard:
+        """This pod's part of the owner's totals, and of a rate that was learnt, while it cannot see who else spends of them."""
+        slots, rate = self._hard.slots, self._hard.rate
+        share = self._share_of(name)
+        rates = [rate / self._most] if rate is not None else []
+        if share is not None and share.rate:
+            rates.append(share.rate)
+        return Hard(max(1, slots // self._most) if slots is not None else None, min(rates, default=None))
+
+    def _decide(self, now: float, seen: Seen, before: float) -> None:
+        was_part = not self.is_cut_off and any(each.hard != self._hard for each in self._pilots.values())
+        if not self.is_pilot or was_part:
+            self._take_over(seen.plan or self.plan)
+        self.is_pilot = True
+        self._kept.update({pod: (now, each) for pod, each in seen.records.items()})
+        self._kept = {
+            pod: (at, each)
+            for pod, (at, each) in self._kept.items()
+            if (now - at <= _EXPIRES_S or at >= before) and not _has_left(each)
+        }
+        records = {pod: _parting(each) for pod, (_, each) in self._kept.items()}
+        self._most = max(self._most, len(records))
+        names = {name for each in records.values() for name in each.readings}
+        portions = {}
+        for name in sorted(names):
+            pilot = self._pilots.setdefault(name, Pilot(None, self._hard))
+            readings = {pod: each.readings[name] for pod, each in records.items() if name in each.readings}
+            try:
+                portions[name] = pilot.step(now, readings)
+            except (
+                Exception
+            ):  # who takes over would fail on the same state, and the fleet would never decide again
+                _log.exception("fleet: learning failed for %s; it goes on from the total in force", name)
+                slots, _ = self.total(name)
+                self._pilots[name] = Pilot(Learner.at(slots) if slots else None, self._hard)
+                if self.plan is not None and name in self.plan.portions:
+                    portions[name] = msgspec.structs.replace(self.plan.portions[name], learner=None)
+        self._serial += 1
+        is_awake = any(each.is_awake for each in records.values())
+        plan = Plan(self._serial, portions, {}, self._most, is_awake)
+        self.board.publish(plan)
+        self._hear(now, plan)
+
+    def _take_over(self, plan: Plan | None) -> None:
+        """Go on from what another pilot, or this pod as one, had learnt and shared out."""
+        self._pilots = {}
+        if plan is None:
+            return
+        self._serial = max(self._serial, plan.serial)
+        for name, portion in plan.portions.items():
+            held = {pod: share.slots for pod, share in portion.shares.items()}
+            self._pilots[name] = Pilot(portion.learner, self._hard, held)
+
+    def _hear(self, at: float, plan: Plan) -> None:
+        self.plan, self.plan_at = plan, at
+        self._most = max(self._most, plan.most)
+        for name, seat in self._seats().items():
+            share = self._share_of(name)
+            if share is not None:
+                seat.apply(share)
+
+    def _record(self) -> Record:
+        readings = self._readings()
+        is_awake = self._is_awake(readings)
+        self._ended = sum(reading.tally.ok + reading.tally.bad for reading in readings.values())
+        return Record(
+            VERSION, self.fleet, self.pod, "", readings, is_awake=is_awake, is_leaving=self.is_leaving
+        )
+
+    def _readings(self) -> dict[str, Reading]:
+        return {name: seat.reading() for name, seat in self._seats().items()}
+
+    # the operator's side
+
+    @property
+    def pods(self) -> int:
+        """How many pods the plan in force is for."""
+        return (
+            0 if self.plan is None else max((len(p.shares) for p in self.plan.portions.values()), default=0)
+        )
+
+    def total(self, name: str) -> tuple[int, float]:
+        """Return slots and rate of the whole fleet for a limiter; 0 and 0.0 where nothing was decided."""
+        portion = self.plan.portions.get(name) if self.plan is not None else None
+        return (portion.slots, portion.rate) if portion is not None else (0, 0.0)
+
+    def view(self) -> dict[str, Any]:
+        """Return who holds what and who decides, for the operator."""
+        plan = self.plan
+        return {
+            "fleet": self.fleet,
+            "pod": self.pod,
+            "is_pilot": self.is_pilot,
+            "is_cut_off": self.is_cut_off,
+            "pods": self.pods,
+            "limiters": {
+                name: {
+                    "mode": portion.mode,
+                    "slots": portion.slots,
+                    "rate": portion.rate or None,
+                    "shares": {
+                        pod: {"slots": share.slots, "rate": round(share.rate, 2) or None}
+                        for pod, share in sorted(portion.shares.items())
+                    },
+                    "leaving": portion.leaving,
+                }
+                for name, portion in ({} if plan is None else plan.portions).items()
+            },
+        }
+
+    def decisions(self, name: str) -> list[tuple[float, str]]:
+        """Return what was decided for a limiter: seconds ago and why, the newest first."""
+        portion = self.plan.portions.get(name) if self.plan is not None else None
+        learner = portion.learner if portion is not None else None
+        if learner is None:
+            return []
+        age_s = self._monotonic() - self.plan_at
+        return [(age_s + learner.t - at, because) for at, because in reversed(learner.notes)]
+
+    def __repr__(self) -> str:
+        return f"<Member {self.pod} of {self.fleet}{', the pilot' if self.is_pilot else ''}>"
+
+
+def _has_left(record: Record) -> bool:
+    """Whether a pod that stops holds nothing any more."""
+    return record.is_leaving and not any(reading.inflight for reading in record.readings.values())
+
+
+def _parting(record: Record) -> Record:
+    """Return the record; of a pod that stops, with its calls under way as slots that are not to be shared out."""
+    if not record.is_leaving:
+        return record
+    readings = {
+        name: msgspec.structs.replace(
+            reading, fixed=reading.inflight if reading.fixed is None else reading.fixed
+        )
+        for name, reading in record.readings.items()
+    }
+    return msgspec.structs.replace(record, readings=readings)

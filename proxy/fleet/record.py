@@ -1,0 +1,123 @@
+"""What pods tell each other: one record a pod, and in the pilot's the plan. JSON, so that a person can read it as well."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+from msgspec import Struct
+
+from proxy.learn.evidence.tally import Reading
+from proxy.learn.learner import Learner
+
+VERSION = 1
+"""Pods of another version are left alone: a plan that is half understood is worse than none."""
+MOST_BYTES = 1 << 20
+_MOST = 1 << 30
+"""No count of slots or calls is larger, and no number of seconds."""
+
+
+class Share(Struct, array_like=True):
+    """One pod's part of one limiter."""
+
+    slots: int
+    rate: float = 0.0
+    """Starts a second, 0.0 for no rate."""
+    rest: int = 0
+    """Slots to keep when the board is gone: the part of the height that is held, not of one that is looked at."""
+
+
+class Portion(Struct):
+    """What was decided for one limiter, and how it is shared out."""
+
+    slots: int
+    rate: float
+    mode: str
+    shares: dict[str, Share]
+    leaving: dict[str, int] = {}
+    """Slots that a pod must give up and whose calls have not ended: with ``shares`` they make up the total."""
+    learner: Learner | None = None
+    """What the next pilot goes on from."""
+
+
+class Plan(Struct):
+    """The pilot's decisions. ``serial`` grows with each."""
+
+    serial: int
+    portions: dict[str, Portion]
+    pods: dict[str, str]
+    """Where each pod is read: ``host:port`` by the pod's id."""
+    most: int = 0
+    """The most pods ever seen together."""
+    is_awake: bool = True
+    """Whether any pod carried calls lately; where none did, the next plan is not due before long."""
+
+
+class Record(Struct):
+    """What one pod posts. Counts only ever grow, so that a lost record delays evidence and loses none."""
+
+    version: int
+    fleet: str
+    """Which pods belong together: the upstream's scheme, host and port unless told otherwise."""
+    pod: str
+    """Begins with when the pod started: the lowest id is the oldest pod's."""
+    pilot: str
+    """The id of the pod that this one follows; its own where it is the pilot, "" while it knows none."""
+    readings: dict[str, Reading] = {}
+    """By the limiter's name."""
+    plan: Plan | None = None
+    plan_age_s: float = 0.0
+    is_awake: bool = True
+    """Whether this pod carried calls since its last record."""
+    is_leaving: bool = False
+    """Whether this pod stops: it is to be given nothing, and keeps what its calls hold until they have ended."""
+
+
+class RecordError(ValueError):
+    """What was read is no record; the text says why."""
+
+
+def encode(record: Record) -> bytes:
+    """Return the record as JSON."""
+    return msgspec.json.encode(record)
+
+
+def decode(data: bytes) -> Record:
+    """Return the record that some bytes hold; raises RecordError."""
+    if len(data) > MOST_BYTES:
+        raise RecordError(f"{len(data)} bytes are more than a record may have")
+    try:
+        record = msgspec.json.decode(data, type=Record)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RecordError(f"not a record: {error}") from error
+    if record.version != VERSION:
+        raise RecordError(f"version {record.version}, and this pod speaks {VERSION}")
+    if not all(_is_sound(reading) for reading in record.readings.values()):
+        raise RecordError("a reading counts what cannot be")
+    if record.plan is not None and not _is_sound_plan(record.plan):
+        raise RecordError("its plan shares out what cannot be")
+    return record
+
+
+def _is_sound(reading: Reading) -> bool:
+    counts = (reading.wanted, reading.waiting, reading.inflight, reading.most, reading.fixed, reading.start)
+    return math.isfinite(reading.at) and all(_is_count(count) for count in counts if count is not None)
+
+
+def _is_sound_plan(plan: Plan) -> bool:
+    portions = plan.portions.values()
+    slots = [plan.most, *(portion.slots for portion in portions)]
+    rates = [portion.rate for portion in portions]
+    for portion in portions:
+        slots += [*portion.leaving.values(), *(n for s in portion.shares.values() for n in (s.slots, s.rest))]
+        rates += [share.rate for share in portion.shares.values()]
+    ports = (where.rpartition(":")[2] for where in plan.pods.values())
+    return (
+        all(_is_count(n) for n in slots)
+        and all(0 <= rate <= _MOST for rate in rates)
+        and all(port.isascii() and port.isdigit() and len(port) <= 5 for port in ports)
+    )
+
+
+def _is_count(n: int) -> bool:
+    return 0 <= n <= _MOST
