@@ -16,6 +16,7 @@ PYTEST ?=
 LAB    ?=
 BENCH  ?=
 GOODPUT ?=
+WEATHER ?= 0 400
 SOAK   ?=
 ENGINE ?= $(or $(shell command -v podman),docker)
 IMAGE  ?= sidegate:dev
@@ -38,7 +39,7 @@ COMPILED    := $(VENV)/compiled
 AS_COMPILED  = TESTS_COMPILED=1 PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-compiled test-kube test-cluster chart compiled lint lint-format lint-style lint-types lint-imports lint-locks format bench goodput soak pull lock image image-check clean
+.PHONY: help demo test test-compiled test-kube test-cluster chart compiled lint lint-format lint-style lint-types lint-imports lint-locks format bench goodput sim-weather soak pull lock image image-check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +83,9 @@ bench: $(VENV)/.runtime $(VENV)/.bench $(COMPILED)/.done parts-bench  ## CPU per
 
 goodput: $(VENV)/.dev $(VENV)/.bench $(COMPILED)/.done parts-bench  ## pages a second from fragile upstreams against nginx, HAProxy and Envoy; hours, or GOODPUT="--models pool"
 	@$(AS_COMPILED) $(BIN)/python -m tests.bench.goodput $(GOODPUT)
+
+sim-weather: $(VENV)/.dev  ## a fleet on 400 upstreams drawn at random, against the best fixed limit in hindsight; 40 minutes
+	@$(BIN)/python -m tests.sim.score $(WEATHER)
 
 soak: $(VENV)/.dev parts-test  ## a million calls through one sidecar, and every row of Datasette; minutes
 	@$(BIN)/python -m pytest -m soak -s tests/soak tests/e2e $(SOAK)

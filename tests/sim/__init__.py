@@ -1,1 +1,1 @@
-"""The adaptive limit in virtual time: eight pods against the lab's own upstream models."""
+"""Fleets and upstreams in virtual time: what decides is the product's own code."""
