@@ -1,6 +1,8 @@
 """One side of the comparison: an upstream, eight pods and, on the ``sidegate`` side, eight sidecars."""
 
+import contextlib
 import json
+import socket
 import sys
 import time
 import urllib.request
@@ -35,6 +37,8 @@ class Plan:
     threads: Sequence[int] = THREADS
     sidecar_settings: Sequence[str] = ()
     """``path=value`` handed to every sidecar as ``--set``, after the lab's own."""
+    is_told: bool = False
+    """Whether each sidecar gets a fixed limit, its share of what the model bears; else the sidecars find it themselves."""
 
 
 @dataclass(slots=True)
@@ -83,29 +87,48 @@ def pod_limits(plan: Plan) -> list[dict[str, float]]:
     return limits
 
 
-def sidecar_argv(upstream: str, limit: Mapping[str, float], more: Sequence[str] = ()) -> list[str]:
-    """The command line of a sidecar in front of ``host:port`` with a fixed limit and ``more`` settings."""
-    argv = [sys.executable, "-m", "proxy", "run", "--upstream", f"http://{upstream}"]
-    for flag in ("--listen", "--ops", "--admin"):
-        argv += [flag, "127.0.0.1:0"]
+def told_settings(limit: Mapping[str, float]) -> list[str]:
+    """One pod's fixed limits as ``--set`` takes them."""
     settings = ["limits.concurrency.mode=fixed", f"limits.concurrency.limit={limit['concurrency']}"]
-    if "rate" in limit:
-        settings.append(f"limits.rate={limit['rate']}")
-    for setting in (*settings, *more):
-        argv += ["--set", setting]
-    return argv
+    return [*settings, f"limits.rate={limit['rate']}"] if "rate" in limit else settings
+
+
+def sidecar_argvs(upstreams: Sequence[str], settings: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The command lines of sidecars that are peers, one for each upstream ``host:port``, each with settings of its own."""
+    ops = free_addresses(len(upstreams))
+    shared = [f"fleet.peers={json.dumps(ops)}"]
+    if len(set(upstreams)) > 1:
+        shared.append("fleet.name=lab")  # pods that call different addresses of one server
+    argvs = []
+    for upstream, own_ops, own in zip(upstreams, ops, settings, strict=True):
+        argv = [sys.executable, "-m", "proxy", "run", "--upstream", f"http://{upstream}"]
+        argv += ["--listen", "127.0.0.1:0", "--ops", own_ops, "--admin", "127.0.0.1:0"]
+        argvs.append(argv + [word for setting in (*shared, *own) for word in ("--set", setting)])
+    return argvs
+
+
+def free_addresses(count: int) -> list[str]:
+    """Loopback addresses with ports that nobody listens on now; the kernel does not give them out again for a while."""
+    with contextlib.ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [f"127.0.0.1:{probe.getsockname()[1]}" for probe in probes]
 
 
 def run_arm(plan: Plan, arm: str, *, logs: Path, progress: Progress) -> ArmResult:
     """Run one side, ``direct`` or ``sidegate``, in real processes; raises ChildError. Leaves none behind."""
     label = f"{plan.model.name} {arm}"
     progress.step(label, "starting")
-    limits = pod_limits(plan) if arm == "sidegate" else []
+    limits = pod_limits(plan) if arm == "sidegate" and plan.is_told else []
     with Children(logs) as children:
         addresses = _start_upstream(plan, children)
         targets = [addresses[pod % len(addresses)] for pod in range(len(plan.threads))]
-        sidecars = _start_sidecars(plan, children, targets, limits)
-        if sidecars:
+        sidecars = []
+        if arm == "sidegate":
+            own = [told_settings(limit) for limit in limits] or [[] for _ in targets]
+            argvs = sidecar_argvs(targets, [[*each, *plan.sidecar_settings] for each in own])
+            sidecars = [children.start(f"sidecar-{pod}", argv) for pod, argv in enumerate(argvs)]
             targets = [_host_port(child.wait_ready(READY_WITHIN_S)["listen"]) for child in sidecars]
         pods = _start_pods(plan, children, targets)
         told = _watch(plan, pods, sidecars, progress, label)
@@ -118,15 +141,6 @@ def _start_upstream(plan: Plan, children: Children) -> list[str]:
     argv = [sys.executable, "-m", "proxy.lab.server", "--model", plan.model.name, "--seed", str(plan.seed)]
     child = children.start("upstream", [*argv, "--settings", json.dumps(dict(plan.settings))])
     return [_host_port(each) for each in child.wait_ready(READY_WITHIN_S)["addresses"]]
-
-
-def _start_sidecars(
-    plan: Plan, children: Children, targets: Sequence[str], limits: Sequence[Mapping[str, float]]
-) -> list[Child]:
-    return [
-        children.start(f"sidecar-{pod}", sidecar_argv(targets[pod], limit, plan.sidecar_settings))
-        for pod, limit in enumerate(limits)
-    ]
 
 
 def _start_pods(plan: Plan, children: Children, targets: Sequence[str]) -> list[Child]:

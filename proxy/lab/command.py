@@ -14,7 +14,7 @@ from proxy.lab.pages import Habits
 from proxy.lab.progress import Progress
 from proxy.lab.report import Comparison, as_json, purpose, table, title, verdict
 
-DEFAULT_MODE = "pool"
+DEFAULT_MODE = "collapse"
 PAGES_MAX = 1_000_000
 SECONDS_MAX = 3600.0
 INTERRUPTED = 130
@@ -81,7 +81,7 @@ def _plan(name: str, settings: Mapping[str, str], args: argparse.Namespace) -> P
     pages = args.pages or model.demo_pages()
     seconds = model.demo_seconds() if args.seconds is None else args.seconds
     habits = _habits(kind.habits, settings)
-    return Plan(model, own, pages, args.seed, seconds, habits, sidecar_settings=args.set)
+    return Plan(model, own, pages, args.seed, seconds, habits, sidecar_settings=args.set, is_told=args.told)
 
 
 def _habits(of_model: Mapping[str, float], settings: Mapping[str, str]) -> Habits:

@@ -134,7 +134,7 @@ class Collapse(Crowd):
     """
 
     name = "collapse"
-    pages = 1200
+    pages = 1000
 
     knee: int = param(20, low=1, high=10_000, why="calls in flight from which on it slows down")
     steepness: float = param(1.0, high=10, why="how fast throughput falls beyond the knee")

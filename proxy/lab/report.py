@@ -91,14 +91,17 @@ def verdict(comparison: Comparison) -> str:
     direct, through = comparison.arm("direct"), comparison.arm("sidegate")
     if through is None:
         assert direct is not None
-        return f"{name}: direct, the app saw {_errors(direct)}; Sidegate was not tried"
+        return f"{name}: calling directly, the apps saw {_errors(direct)}; Sidegate was not tried"
     if not comparison.is_fine:
-        return f"{name}: NOT FINE: through Sidegate the app saw {_errors(through)}{_kinds(through)}"
+        return f"{name}: NOT FINE: through Sidegate the apps saw {_errors(through)}{_kinds(through)}"
     if direct is None:
-        return f"{name}: through Sidegate every page arrived and the app saw no error"
-    faster = direct.wall_s / through.wall_s if through.wall_s and not direct.missing else None
-    pace = "" if faster is None else f", in {1 / faster:.2f} times the time"
-    return f"{name}: direct, the app saw {_errors(direct)}; through Sidegate none, every page arrived{pace}"
+        return f"{name}: through Sidegate every page arrived and the apps saw no error"
+    is_timed = through.wall_s and not direct.missing
+    pace = f" and took {direct.wall_s / through.wall_s:.1f} times as long" if is_timed else ""
+    return (
+        f"{name}: calling directly, the apps saw {_errors(direct)}{pace}; "
+        "through Sidegate they saw none and every page arrived"
+    )
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:

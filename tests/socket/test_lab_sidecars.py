@@ -47,7 +47,7 @@ def command_lines(parent: int) -> dict[int, str]:
     return found
 
 
-def test_worker_pool_errs_directly_and_not_through_sidegate(
+def test_told_sidecars_keep_a_worker_pool_from_overflowing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The demonstration in small: errors on one side, none on the other, exit code 0, nothing left running."""
@@ -56,6 +56,9 @@ def test_worker_pool_errs_directly_and_not_through_sidegate(
     lab.add_parser(parser.add_subparsers())
     target = tmp_path / "out.json"
     argv = [
+        "--mode",
+        "pool",
+        "--told",
         "--pages",
         "300",
         "--param",
@@ -71,8 +74,20 @@ def test_worker_pool_errs_directly_and_not_through_sidegate(
     assert direct["app_errors"] > 0
     assert (through["delivered"], through["app_errors"], through["missing"]) == (300, 0, 0)
     assert through["upstream"]["max_in_flight"] <= sum(each["concurrency"] for each in through["limits"])
-    assert "through Sidegate none, every page arrived" in capsys.readouterr().out
+    assert "through Sidegate they saw none and every page arrived" in capsys.readouterr().out
     assert command_lines(os.getpid()) == before
+
+
+def test_sidecars_of_the_lab_find_each_other(tmp_path: Path) -> None:
+    """All of them are one fleet and no limit was set, so what is in flight stays far below the apps' threads."""
+    model = MODELS["collapse"].build(random.Random(1), {})
+    plan = Plan(model, {}, 150, seed=1, seconds=30.0, habits=Habits())
+    result = run_arm(plan, "sidegate", logs=tmp_path, progress=Progress(io.StringIO()))
+    assert (result.delivered, result.errors, result.limits) == (150, 0, [])
+    assert result.upstream["max_in_flight"] < 49
+    logged = "".join(path.read_text() for path in tmp_path.glob("sidecar-*.err"))
+    assert "another fleet" not in logged
+    assert "no other pod answers" not in logged
 
 
 def test_cut_bodies_are_made_whole_by_the_sidecar(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ POLL_EVERY_S = 5.0
 TAIL_S = 1.0
 """The pods go on for so long after the window, so that nothing of how they end is in it."""
 
-_LIMIT = re.compile(r"^(sidegate_(?:concurrency_limit|rate_limit|limit_\w+)(?:\{.*\})?) (\S+)$", re.M)
+_LIMIT = re.compile(r"^(sidegate_(?:concurrency_limit|rate_limit|fleet_\w+)(?:\{.*\})?) (\S+)$", re.M)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from proxy.lab.arms import READY_WITHIN_S, Plan, pod_limits, sidecar_argv
+from proxy.lab.arms import READY_WITHIN_S, Plan, pod_limits, sidecar_argvs, told_settings
 from proxy.lab.children import Child, Children
 from proxy.lab.pages import shares
 from tests.bench.goodput.upstreams import best_in_flight, spread
@@ -104,16 +104,14 @@ def start_envoy_right(scene: Scene) -> Stand:
 
 
 def start_sidegate(scene: Scene) -> Stand:
-    """Told where the upstream is and nothing else, unless the command line has more to say."""
-    more = [word for setting in scene.plan.sidecar_settings for word in ("--set", setting)]
-    return _sidegates(scene, [_untuned(f"http://{upstream}") + more for upstream in _names(scene)])
+    """Told where the upstream and the other sidecars are and nothing else, unless the command line has more to say."""
+    return _sidegates(scene, [scene.plan.sidecar_settings] * scene.pods)
 
 
 def start_sidegate_right(scene: Scene) -> Stand:
     """Told its share as the lab does it: a fixed limit, or a rate under a quota."""
     limits = pod_limits(scene.plan)
-    argvs = [sidecar_argv(name, limit) for name, limit in zip(_names(scene), limits, strict=True)]
-    stand = _sidegates(scene, argvs)
+    stand = _sidegates(scene, [told_settings(limit) for limit in limits])
     stand.told = limits
     return stand
 
@@ -176,27 +174,16 @@ def _wait(port: int, child: Child) -> None:
         raise
 
 
-def _untuned(upstream: str) -> list[str]:
-    argv = [sys.executable, "-m", "proxy", "run", "--upstream", upstream]
-    return argv + [word for port in ("--listen", "--ops", "--admin") for word in (port, "127.0.0.1:0")]
-
-
-def _names(scene: Scene) -> list[str]:
-    """The upstream as each sidecar is told it: the one address, or a name that has all of them."""
-    only = scene.addresses[0] if len(scene.addresses) == 1 else f"{NAME}:{scene.upstream_port}"
-    return [only] * scene.pods
-
-
-def _sidegates(scene: Scene, argvs: Sequence[list[str]]) -> Stand:
-    if len(scene.addresses) > 1:
+def _sidegates(scene: Scene, settings: Sequence[Sequence[str]]) -> Stand:
+    """Eight sidecars that are peers. The upstream is its one address to them, or a name that has all of them."""
+    is_one = len(scene.addresses) == 1
+    upstream = scene.addresses[0] if is_one else f"{NAME}:{scene.upstream_port}"
+    argvs = sidecar_argvs([upstream] * scene.pods, settings)
+    if not is_one:
         hosts = [address.partition(":")[0] for address in scene.addresses]
         dns = scene.children.start("dns", [sys.executable, "-m", "tests.bench.goodput.dns", *hosts])
-        launcher = [
-            sys.executable,
-            "-m",
-            "tests.bench.goodput.named",
-            str(dns.wait_ready(READY_WITHIN_S)["port"]),
-        ]
+        port = str(dns.wait_ready(READY_WITHIN_S)["port"])
+        launcher = [sys.executable, "-m", "tests.bench.goodput.named", port]
         argvs = [launcher + argv[argv.index("run") :] for argv in argvs]
     started = [scene.children.start(f"sidecar-{pod}", argv) for pod, argv in enumerate(argvs)]
     ready = [child.wait_ready(READY_WITHIN_S) for child in started]

@@ -15,9 +15,11 @@ def args_of(*argv: str) -> argparse.Namespace:
     return parser.parse_args(["lab", *argv])
 
 
-def test_default_is_the_pool() -> None:
+def test_default_is_the_collapse_with_sidecars_that_are_told_nothing() -> None:
     (plan,) = plans_of(args_of())
-    assert (plan.model.name, plan.pages, plan.seed, plan.seconds) == ("pool", 2000, 1, 60.0)
+    assert (plan.model.name, plan.pages, plan.seed, plan.seconds) == ("collapse", 1000, 1, 60.0)
+    assert not plan.is_told
+    assert plans_of(args_of("--told"))[0].is_told
 
 
 def test_all_is_every_model_once() -> None:
@@ -65,8 +67,8 @@ def test_quota_demonstration_fits_its_window(window_s: int, pages: int, seconds:
         (["--pages", "0"], "--pages must be from 1 to 1000000, not 0"),
         (["--seconds", "nan"], "--seconds must be more than 0 and at most 3600, not nan"),
         (["--param", "workers"], "--param takes KEY=VALUE, not 'workers'"),
-        (["--param", "knee=3"], "'knee' is no parameter of pool; there are max_repeats, "),
-        (["--param", "workers=-1"], "workers must be from 1 to 10000, not -1"),
+        (["--param", "workers=3"], "'workers' is no parameter of collapse; there are knee, "),
+        (["--param", "knee=-1"], "knee must be from 1 to 10000, not -1"),
         (["--param", "size=0"], "size must be from 1 to 10000, not 0"),
         (["--param", "pause_low_s=2"], "pause_low_s must not exceed pause_high_s"),
         (["--json", "/no/such/place/out.json"], "--json: there is no directory /no/such/place"),

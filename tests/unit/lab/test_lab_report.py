@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from proxy.lab.arms import ArmResult, Plan, pod_limits, sidecar_argv
+from proxy.lab.arms import ArmResult, Plan, free_addresses, pod_limits, sidecar_argvs, told_settings
 from proxy.lab.models import MODELS, Pool, Quota
 from proxy.lab.pages import Habits
 from proxy.lab.progress import Progress, bar
@@ -50,27 +50,28 @@ def test_table_of_nothing_delivered_does_not_divide_by_it() -> None:
 @pytest.mark.parametrize(
     ("arms", "fine", "told"),
     [
-        ([arm(errors=3)], True, "direct, the app saw 3 errors; Sidegate was not tried"),
+        ([arm(errors=3)], True, "calling directly, the apps saw 3 errors; Sidegate was not tried"),
         (
             [arm(errors=1, wall_s=4.0), arm("sidegate", wall_s=3.0)],
             True,
-            "direct, the app saw 1 error; through Sidegate none, every page arrived, in 0.75 times the time",
+            "calling directly, the apps saw 1 error and took 1.3 times as long; "
+            "through Sidegate they saw none and every page arrived",
         ),
         (
             [arm(delivered=90, errors=9), arm("sidegate")],
             True,
-            "direct, the app saw 9 errors and 10 pages never arrived; "
-            "through Sidegate none, every page arrived",
+            "calling directly, the apps saw 9 errors and 10 pages never arrived; "
+            "through Sidegate they saw none and every page arrived",
         ),
         (
             [arm(), arm("sidegate", errors=2)],
             False,
-            "NOT FINE: through Sidegate the app saw 2 errors (2 x status 500)",
+            "NOT FINE: through Sidegate the apps saw 2 errors (2 x status 500)",
         ),
         (
             [arm(), arm("sidegate", delivered=99)],
             False,
-            "NOT FINE: through Sidegate the app saw no errors and 1 pages never arrived",
+            "NOT FINE: through Sidegate the apps saw no errors and 1 pages never arrived",
         ),
     ],
 )
@@ -126,15 +127,31 @@ def test_every_fixed_limit_is_a_whole_number_from_one(name: str) -> None:
     assert all(isinstance(each["concurrency"], int) and each["concurrency"] >= 1 for each in pod_limits(demo))
 
 
-def test_sidecar_command_line_follows_the_contract() -> None:
-    argv = sidecar_argv("127.0.0.1:8000", {"concurrency": 3, "rate": 12.5}, ["retry.attempts=2"])
-    told = " ".join(argv[1:])
-    assert told == (
+def test_sidecars_are_peers_and_learn_unless_they_are_told() -> None:
+    """Each names the ops side of all, its own among them; what one is told comes last."""
+    told = told_settings({"concurrency": 3, "rate": 12.5})
+    free, bound = sidecar_argvs(["127.0.0.1:8000"] * 2, [["retry.attempts=2"], told])
+    ops = [argv[argv.index("--ops") + 1] for argv in (free, bound)]
+    assert " ".join(free[1:]) == (
         "-m proxy run --upstream http://127.0.0.1:8000"
-        " --listen 127.0.0.1:0 --ops 127.0.0.1:0 --admin 127.0.0.1:0"
-        " --set limits.concurrency.mode=fixed --set limits.concurrency.limit=3 --set limits.rate=12.5"
-        " --set retry.attempts=2"
+        f" --listen 127.0.0.1:0 --ops {ops[0]} --admin 127.0.0.1:0"
+        f" --set fleet.peers={json.dumps(ops)} --set retry.attempts=2"
     )
+    assert [word for word in bound if word.startswith("limits.")] == [
+        "limits.concurrency.mode=fixed",
+        "limits.concurrency.limit=3",
+        "limits.rate=12.5",
+    ]
+
+
+def test_sidecars_before_several_addresses_are_one_fleet() -> None:
+    """Its name is the upstream's address by default, and here that is not the same for all."""
+    argvs = sidecar_argvs(["127.0.0.1:8000", "127.0.0.2:8000"], [[], []])
+    assert all("fleet.name=lab" in argv for argv in argvs)
+
+
+def test_free_addresses_are_all_different() -> None:
+    assert len(set(free_addresses(20))) == 20
 
 
 def test_bar_fills_up() -> None:
