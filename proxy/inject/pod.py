@@ -22,7 +22,7 @@ from proxy.config.convert import suggestion
 from proxy.config.mismatch import mismatches
 from proxy.config.settings import Drain, Settings, split_address
 from proxy.config.units import format_duration
-from proxy.inject import capture, overrides, ports
+from proxy.inject import capture, fleet, overrides, ports
 from proxy.inject.container import VOLUME, container, is_guaranteed, own_url, resources, volume
 from proxy.inject.eligible import CONTAINER, Skip, containers, listed, why_not, words
 from proxy.inject.options import Options, Plan, split
@@ -95,6 +95,8 @@ def _injected(
         return Outcome(problems=outcome.problems)
     file = f"{service}.yaml" if service is not None else "config.yaml"
     config_map = options.configMap if {namespace, "*"} & set(options.configMapNamespaces) else ""
+    if config_map:
+        mine |= _fleet(plan, settings, options, service, outcome)
     sidecar = container(settings, options, version=version, file=file, overrides=mine)
     _place(spec, sidecar, options)
     volumes = listed(spec, "volumes")
@@ -108,8 +110,29 @@ def _injected(
     if not config_map:
         added[CONFIG] = yaml.safe_dump(split(plan.tree(service, {}))[0], sort_keys=False)
     _annotate(metadata, spec, settings, options, added)
+    label = fleet.label_of(settings)
+    if label is not None:
+        given = metadata.get("labels")
+        metadata["labels"] = {**(given if isinstance(given, Mapping) else {}), fleet.LABEL: label}
     outcome.pod = made
     return outcome
+
+
+def _fleet(
+    plan: Plan, settings: Settings, options: Options, service: str | None, outcome: Outcome
+) -> dict[str, str]:
+    """Return overrides that keep a pod out of a fleet that its annotations have taken it away from."""
+    of_file = plan.read(service, {})[0]
+    if of_file is None or settings.fleet.mode == "alone" or settings.fleet.peers:
+        return {}
+    around = (options.configMap, options.configMapNamespaces)
+    if fleet.peers_of(settings, *around) == fleet.peers_of(of_file, *around):
+        return {}
+    outcome.warnings.append(
+        "the pod learns its limit alone: by its annotations it has another upstream, or another ops port, than the pods that the "
+        "chart's Service finds"
+    )
+    return {"fleet.mode": "alone"}
 
 
 def _annotate(

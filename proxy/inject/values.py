@@ -127,7 +127,8 @@ class Chart(Section, frozen=True):
     """What only the chart knows."""
 
     namespaces: tuple[Namespace, ...] = ()
-    """Namespaces that get the configuration as a ConfigMap, which running pods follow; pods elsewhere keep what they got."""
+    """Namespaces that get the configuration as a ConfigMap, which running pods follow, and Services by which the pods of one
+    upstream find each other; pods elsewhere keep the configuration they got, and learn alone."""
     injector: Injector = Injector()
     podMonitor: Monitor = Monitor()
     """A PodMonitor, of the Prometheus operator, for the sidecars of all namespaces."""

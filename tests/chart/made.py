@@ -49,7 +49,7 @@ def plain_example() -> str:
 
 
 def kustomize_patch() -> str:
-    """A Deployment's patch: the sidecar's container and volume, as they come into a pod."""
+    """A Deployment's patch: the sidecar's container and volume, and the fleet's label, as they come into a pod."""
     plan = Plan(
         {
             "upstream": {"url": "http://data.example.com"},
@@ -66,12 +66,13 @@ def kustomize_patch() -> str:
     annotations = {
         key: text for key, text in outcome.pod["metadata"]["annotations"].items() if "prometheus" in key
     }
+    metadata = {"labels": outcome.pod["metadata"]["labels"], "annotations": annotations}
     spec = {key: outcome.pod["spec"][key] for key in ("initContainers", "volumes")}
     patch: dict[str, Any] = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {"name": "any"},
-        "spec": {"template": {"metadata": {"annotations": annotations}, "spec": spec}},
+        "spec": {"template": {"metadata": metadata, "spec": spec}},
     }
     return MADE + yaml.safe_dump(patch, sort_keys=False)
 

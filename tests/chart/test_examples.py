@@ -51,6 +51,10 @@ def test_the_kustomize_component_puts_the_sidecar_into_who_asks() -> None:
     assert spec["volumes"][0]["configMap"]["name"] == made["ConfigMap"]["metadata"]["name"]
     tree = read_yaml(made["ConfigMap"]["data"]["config.yaml"])
     assert Plan(tree).problems == []
+    service = made["Service"]
+    assert tree["fleet"]["peers"] == [f"{service['metadata']['name']}:8881"]
+    labels = made["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"].items() <= labels.items()
     assert {"name": "DATA_URL", "value": "http://127.0.0.1:8880"} in spec["containers"][0]["env"]
 
 

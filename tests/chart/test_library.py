@@ -25,6 +25,10 @@ apiVersion: v1
 kind: Pod
 metadata:
   name: orders
+  {{- with include "sidegate.podLabels" $sidegate }}
+  labels:
+    {{- . | nindent 4 }}
+  {{- end }}
   annotations:
     {{- include "sidegate.annotations" $sidegate | nindent 4 }}
 spec:
@@ -116,6 +120,8 @@ VALUES: dict[str, dict[str, Any]] = {
         "services": {"orders": {"limits": {"rate": 5}, "image": {"tag": "9"}, "capture": {"mode": "none"}}},
     },
     "long drain": {"drain": {"grace": "2m"}},
+    "alone": {"fleet": {"mode": "alone"}},
+    "a fleet with a name": {"fleet": {"name": "the shop's data, all of it"}},
 }
 PODS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -180,6 +186,7 @@ def test_a_pod_rendered_with_the_library_is_the_one_that_would_be_injected(
     for added in ("sidegate.dev/status", "kubectl.kubernetes.io/default-container"):
         wanted["metadata"]["annotations"].pop(added, None)
     rendered["metadata"]["annotations"] = rendered["metadata"]["annotations"] or {}
+    rendered["metadata"].setdefault("labels", {})
     assert sorted_env(rendered) == sorted_env(wanted)
 
 
@@ -205,7 +212,7 @@ def bare(shape: dict[str, Any]) -> dict[str, Any]:
 
 def sorted_env(pod: dict[str, Any]) -> dict[str, Any]:
     """The pod with variables by name: their order means nothing here, for none refers to another."""
-    pod["metadata"].pop("labels", None)
+    pod["metadata"].get("labels", {}).pop("app", None)
     for key in ("initContainers", "containers"):
         for container in pod["spec"].get(key, ()):
             if "env" in container:

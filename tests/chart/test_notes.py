@@ -88,6 +88,11 @@ def test_what_http_proxy_does_to_other_hosts_is_said_where_it_is_set() -> None:
     assert "capture.noProxy" not in notes("--set=capture.mode=hostAliases")
 
 
+def test_where_pods_learn_together_is_said() -> None:
+    assert "find its limit together in default, shop; in a namespace" in notes("--set=namespaces={shop}")
+    assert "limit together" not in notes("--set=fleet.mode=alone")
+
+
 def test_without_a_webhook_it_says_what_writes_the_sidecar() -> None:
     said = notes("--set=injector.enabled=false")
     assert "sidegate inject -f" in said

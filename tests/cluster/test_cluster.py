@@ -222,6 +222,19 @@ def test_the_eight_run_two_of_two_and_their_calls_go_through_the_sidecar(node: N
         assert calls(node, pod["metadata"]["name"], 'reason="ok"') >= 400
 
 
+def test_the_eight_are_one_fleet_with_one_pilot(node: Node) -> None:
+    """They found each other by the chart's headless Service; nobody told them. Mail, with its fixed limit, takes no share."""
+    pods = node.get("pods", "-n", "shop", "-l", f"app.kubernetes.io/name in ({','.join(EIGHT)})")["items"]
+
+    def gauges(name: str) -> list[float]:
+        text = "\n".join(metrics(node, "shop", pod["metadata"]["name"]) for pod in pods)
+        return [float(value) for value in re.findall(rf"^sidegate_fleet_{name} (\S+)$", text, re.MULTILINE)]
+
+    wait_for("a plan for all", lambda: min(gauges("pods")) >= len(EIGHT) - 1, 30)
+    assert sum(gauges("pilot")) <= 1  # an older pod of the same upstream may be it
+    assert gauges("cut_off") == [0.0] * len(EIGHT)
+
+
 def test_running_pods_follow_an_upgrade_without_a_restart(node: Node, values: dict[str, Any]) -> None:
     values["services"]["users"]["limits"]["rate"] = 33
     ran = node.helm("upgrade", *_RELEASE, given=yaml.safe_dump(values))

@@ -43,11 +43,13 @@ def node() -> Iterator[Node]:
 
 def test_the_section_works_word_by_word(node: Node) -> None:
     said = [run(node, block) for block in blocks()]
-    installed, shown, changed, job, injected, _ = said
+    installed, shown, fleet, changed, job, injected, _ = said
     assert "Phase:          Succeeded" in installed
     assert len(re.findall(r"2/2 +Running", shown)) == 8
     assert '"delivered": 400, "expected": 400, "errors": 0' in shown
     assert "sidegate_attempts_total{" in shown
+    (pods,) = re.findall(r'"pods": ?(\d+)', fleet)
+    assert int(pods) >= 7  # mail has a fixed limit and takes no share
     assert 'deployment "orders" successfully rolled out' in changed
     assert "job.batch/load condition met" in job
     assert "restartPolicy: Always" in injected

@@ -44,7 +44,7 @@ def test_a_changed_document_keeps_comments_quotes_and_order() -> None:
         "replicas: 2  # two\n",
         "- name: app   # ours\n",
         'image: "shop/orders:1"\n',
-        "labels: {app: orders}\n",
+        "labels: {app: orders, sidegate.dev/fleet: http-data.example.com}\n",
     ):
         assert kept in text
     spec = list(yaml.safe_load_all(text))[1]["spec"]["template"]["spec"]

@@ -55,7 +55,43 @@ global enabled namespaces injector podMonitor serviceMonitor alerts dashboards t
 {{- range $key := splitList " " (include "sidegate.keys" .) -}}
 {{- if hasKey $values $key }}{{ $_ := set $config $key (get $values $key) }}{{ end -}}
 {{- end -}}
+{{- with include "sidegate.peers" (dict "root" .root "v" $values) | fromJsonArray -}}
+{{- $_ := set $config "fleet" (set (deepCopy $values.fleet) "peers" .) -}}
+{{- end -}}
 {{ include "sidegate.yaml" $config }}
+{{- end }}
+
+{{- /* Namespaces that hold the configuration, as a JSON list. Call with the chart's context. */}}
+{{- define "sidegate.namespaces" -}}
+{{- concat (list .Release.Namespace) (.Values.namespaces | default list) | uniq | toJson -}}
+{{- end }}
+
+{{- /* Which pods belong together. Call with the values of one service. proxy/inject/fleet.py says what the next three are for. */}}
+{{- define "sidegate.fleetName" -}}
+{{- $url := urlParse .upstream.url -}}
+{{- $host := $url.host | lower | trimSuffix (ternary ":443" ":80" (eq $url.scheme "https")) -}}
+{{- .fleet.name | default (printf "%s://%s" $url.scheme (regexReplaceAll "[.](:[0-9]+)?$" $host "${1}")) -}}
+{{- end }}
+
+{{- /* That, as a label can hold it. */}}
+{{- define "sidegate.fleetLabel" -}}
+{{- regexReplaceAll "^[-_.]+|[-_.]+$" (regexReplaceAll "[^A-Za-z0-9_.-]+" (include "sidegate.fleetName" .) "-" | trunc 63) "" -}}
+{{- end }}
+
+{{- /* The Service that selects by it. Call with a dict of "root" and "v", the values of one service. */}}
+{{- define "sidegate.fleetService" -}}
+{{- printf "%s-%s" (include "sidegate.name" .root) (include "sidegate.fleetName" .v | sha256sum | trunc 8) -}}
+{{- end }}
+
+{{- /* Where the pods of one upstream are read, as a JSON list; empty where they learn alone or somebody has said where. Called so, too. */}}
+{{- define "sidegate.peers" -}}
+{{- $peers := list -}}
+{{- if and (ne (.v.fleet.mode | default "auto") "alone") (not .v.fleet.peers) -}}
+{{- $service := include "sidegate.fleetService" . -}}
+{{- $port := include "sidegate.port" .v.ops -}}
+{{- range include "sidegate.namespaces" .root | fromJsonArray }}{{ $peers = append $peers (printf "%s.%s.svc:%s" $service . $port) }}{{ end -}}
+{{- end -}}
+{{- toJson $peers -}}
 {{- end }}
 
 {{- /* YAML as the sidecar reads it, which goes by 1.2: Helm, which goes by 1.1, has made true of an unquoted key `on`, and false of `off`. */}}
@@ -70,7 +106,7 @@ global enabled namespaces injector podMonitor serviceMonitor alerts dashboards t
 {{- range $key := splitList " " (include "sidegate.chartKeys" .) }}{{ $_ := unset $plan $key }}{{ end -}}
 {{- $_ := set $plan "kubeVersion" .Capabilities.KubeVersion.Version -}}
 {{- $_ := set $plan "configMap" (include "sidegate.name" .) -}}
-{{- $_ := set $plan "configMapNamespaces" (concat (list .Release.Namespace) (.Values.namespaces | default list) | uniq) -}}
+{{- $_ := set $plan "configMapNamespaces" (include "sidegate.namespaces" . | fromJsonArray) -}}
 {{ include "sidegate.yaml" $plan }}
 {{- end }}
 
@@ -103,8 +139,9 @@ global enabled namespaces injector podMonitor serviceMonitor alerts dashboards t
 {{- if ne (empty .client_cert_file) (empty .client_key_file) }}{{ fail (printf "%supstream.tls: client_cert_file and client_key_file go together" $at) }}{{ end -}}
 {{- end -}}
 {{- if $v.forward_proxy.enabled }}{{ fail (printf "%sforward_proxy.enabled: not in this release; leave it false" $at) }}{{ end -}}
-{{- $fleet := $v.fleet.mode | default "local" -}}
-{{- if ne $fleet "local" }}{{ fail (printf "%sfleet.mode %s: not in this release; use local" $at $fleet) }}{{ end -}}
+{{- $fleet := $v.fleet.mode | default "auto" -}}
+{{- if or (eq $fleet "redis") $v.fleet.redis_url }}{{ fail (printf "%sfleet: mode redis: not in this release; leave it auto" $at) }}{{ end -}}
+{{- if and (eq $fleet "peers") (not $v.fleet.peers) }}{{ fail (printf "%sfleet: mode peers needs peers; leave it auto, and the chart names them" $at) }}{{ end -}}
 {{- if regexMatch "^(localhost|127[.].*|\\[::1\\]):" $v.ops }}{{ fail (printf "%sops: the kubelet asks at the pod's address, not at loopback; listen at 0.0.0.0 or [::] (got %s)" $at $v.ops) }}{{ end -}}
 {{- if and (eq $v.capture.mode "redirect") (not $v.runAsUser) }}{{ fail (printf "%scapture.mode redirect: runAsUser: required, for the sidecar's own calls go past the rules by it" $at) }}{{ end -}}
 {{- end }}

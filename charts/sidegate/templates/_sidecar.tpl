@@ -2,6 +2,7 @@
 The sidecar, for people who render it in a chart of their own. With this chart as a dependency and injector.enabled false:
 
   metadata:
+    labels: {{ include "sidegate.podLabels" (dict "root" .Subcharts.sidegate "service" "orders") | nindent 6 }}
     annotations: {{ include "sidegate.annotations" (dict "root" .Subcharts.sidegate) | nindent 6 }}
   spec:
     initContainers:
@@ -245,5 +246,13 @@ seccompProfile: {type: RuntimeDefault}
 prometheus.io/scrape: "true"
 prometheus.io/port: {{ include "sidegate.port" $v.ops | quote }}
 prometheus.io/path: /metrics
+{{- end }}
+{{- end }}
+
+{{- /* The label by which the pods of one upstream find each other; nothing where they learn alone. */}}
+{{- define "sidegate.podLabels" -}}
+{{- $v := include "sidegate.values" . | fromYaml -}}
+{{- if ne ($v.fleet.mode | default "auto") "alone" -}}
+sidegate.dev/fleet: {{ include "sidegate.fleetLabel" $v | quote }}
 {{- end }}
 {{- end }}
