@@ -65,7 +65,7 @@ class Shares:
         # A call that ends before the next plan overlaps for less time than its slot would lie idle.
         missing = sum(self.leaving.values()) if call_s > _SHORT_S else 0
         self.leaving = self.leaving if missing else {}
-        growers = [pod for pod in whole if whole[pod] > before.get(pod, 0)]
+        growers = [pod for pod in whole if whole[pod] > before.get(pod, 0) and pod not in self.leaving]
         while missing and growers:
             for pod in list(growers):
                 if not missing:

@@ -121,6 +121,22 @@ def test_a_slot_that_moves_counts_at_its_giver_until_the_call_has_ended() -> Non
     assert shares.leaving == {}
 
 
+def test_a_giver_that_gets_some_back_pays_for_none_of_the_others_slots() -> None:
+    """Its calls under way are in its share or leaving, never in neither: 35 calls of 34 were under way."""
+    shares = Shares()
+    for turn, (wants, inflight) in enumerate(
+        [
+            ({"a": 0.0}, {}),
+            ({"a": 0.0, "b": 0.0}, {"a": 0}),
+            ({"a": 0.0, "b": 0.0, "c": 23.0}, {"a": 6, "b": 0}),
+            ({"a": 0.0, "b": 0.0, "c": 22.0}, {"a": 6, "b": 0, "c": 1}),
+        ]
+    ):
+        given_ = give(shares, 0.5 * turn, 34, wants, inflight=inflight, call_s=LONG_S)
+        assert given_["a"] + shares.leaving.get("a", 0) >= inflight.get("a", 0)
+        assert sum(given_.values()) + sum(shares.leaving.values()) <= 34
+
+
 def test_a_slot_moves_at_once_where_calls_are_short() -> None:
     """A call that ends before the next plan overlaps for less time than its slot would lie idle."""
     shares = Shares()
