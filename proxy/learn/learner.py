@@ -68,9 +68,12 @@ class Learner(Struct):
             (decision.slots, bool(decision.rate), window.shut > SIGHT.shut_share),
         ]
         self.slots, self.rate = decision.slots, decision.rate
-        if decision.because:
-            self.notes = [*self.notes[1 - _NOTES :], (self.t, decision.because)]
+        self._say(decision.because)
         return decision
+
+    def _say(self, because: str) -> None:
+        if because:
+            self.notes = [*self.notes[1 - _NOTES :], (self.t, because)]
 
     @classmethod
     def at(cls, slots: int) -> Learner:
@@ -93,10 +96,11 @@ class Learner(Struct):
 
     def _scene(self, w: Window) -> Scene:
         missed = max(0, round(w.span_s / SIGHT.period_s) - 1)
-        recent = self.past[-(2 + self.ground.settling + missed) :]
+        needed = min(_PAST, 2 + self.ground.settling + missed)
+        recent = self.past[-needed:]
         is_clean = (
             len(set(recent)) == 1
-            and len(recent) == 2 + self.ground.settling + missed
+            and len(recent) == needed
             and not recent[0][2]
             and w.shut <= SIGHT.shut_share
             and (w.attempts > 0 or w.n > 0.5)
@@ -151,7 +155,7 @@ class Learner(Struct):
         if isinstance(self.mode, Search):
             return self._cut_short(s, self.mode)
         if isinstance(self.mode, Hold):
-            self.mode.interrupt(s, flapped=flapped)
+            self._say(self.mode.interrupt(s, flapped=flapped))
         if (
             before is None
             or s.t < self.caution.pacing.until

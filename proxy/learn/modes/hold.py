@@ -80,16 +80,23 @@ class Hold(Struct, tag="hold"):
             return Decision(self.home)
         return Decision(visit.n, visit.rate)
 
-    def interrupt(self, s: Scene, *, flapped: bool) -> None:
-        """The gates closed and opened: what was under way says nothing. Where they keep closing, this is too much."""
+    def interrupt(self, s: Scene, *, flapped: bool) -> str:
+        """The gates closed and opened: what was under way says nothing. Where they keep closing, this is too much.
+
+        Return what was decided, in words; "" for nothing.
+        """
+        why = ""
         if flapped and self.home > s.lowest:
+            lower = max(s.lowest, round(self.home * HOLDING.yields))
+            why = f"the outage gates keep closing at {self.home}: {lower}"
             s.caution.build_wall(s.t, self.home)
-            self._move(s, max(s.lowest, round(self.home * HOLDING.yields)), -1.0, "")
+            self._move(s, lower, math.log(HOLDING.yields), why)
         elif self.visit is not None and self.visit.kind == "up":
             s.caution.hits += 1
             if s.caution.hits >= 2:
                 s.caution.build_wall(s.t, self.visit.n)
         self.visit, self.recent = None, []
+        return why
 
     def _at_home(self, s: Scene) -> Decision | Search | None:
         if self._is_disturbed(s):
@@ -104,10 +111,8 @@ class Hold(Struct, tag="hold"):
         self.latest = [*self.latest[-1:], point]
         is_plain = visit.kind == "down" or (visit.kind == "up" and visit.is_back)
         if is_plain and self._rise(s.ground, self.latest) > 0:
-            self.visit, self.recent = (
-                None,
-                self.latest,
-            )  # something else happened: what was under way says nothing
+            # Something else happened: what was under way says nothing.
+            self.visit, self.recent = None, self.latest
         elif not visit.is_back:
             if point.is_settled or visit.there.windows or visit.unsettled >= SIGHT.longest_settling:
                 visit.is_back = self._has_seen_enough(s, visit)
