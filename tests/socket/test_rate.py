@@ -118,8 +118,9 @@ def check(started: list[float], arrived: list[float], stolen_s: float, rate: flo
     assert most_in_a_second(arrived) <= rate + burst + rate * late_s
     steady = [at for at in arrived if at > arrived[0] + 1.0]  # behind burst and first connections
     assert late_s < 0.1 + stolen_s
-    # A bucket with little room loses what drips while another process has the core.
-    assert len(steady) - 1 >= 0.98 * rate * (steady[-1] - steady[0] - stolen_s)
+    # A bucket with little room loses what drips while another process has the core, and one token may come when nobody waits:
+    # at 50 a second that one is more than the 0.98 leaves beside the drip of 0.989.
+    assert len(steady) >= 0.98 * rate * (steady[-1] - steady[0] - stolen_s)
 
 
 @pytest.mark.parametrize("burst", [1, 20])
