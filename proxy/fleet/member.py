@@ -234,9 +234,8 @@ class Member:
             readings = {pod: each.readings[name] for pod, each in records.items() if name in each.readings}
             try:
                 portions[name] = pilot.step(now, readings)
-            except (
-                Exception
-            ):  # who takes over would fail on the same state, and the fleet would never decide again
+            except Exception:
+                # Who takes over would fail on the same state, and the fleet would never decide again.
                 _log.exception("fleet: learning failed for %s; it goes on from the total in force", name)
                 slots, _ = self.total(name)
                 self._pilots[name] = Pilot(Learner.at(slots) if slots else None, self._hard)

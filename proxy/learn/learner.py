@@ -1,6 +1,6 @@
 """What all pods together may use of one upstream: the only thing that decides, for one limiter.
 
-    SEARCH ──top──▶ HOLD ──price fell, leap──▶ SEARCH up          modes/search.py, modes/hold.py
+    SEARCH ──top──▶ HOLD ──more is clearly better──▶ SEARCH up     modes/search.py, modes/hold.py
                     HOLD ──half the load is worth more──▶ SEARCH down
                     HOLD ──refusals follow the rate──▶ PACE ──they do not──▶ HOLD       modes/pace.py
     any ──half of the gates closed──▶ (nothing moves) ──open──▶ the same, or PACE where a quota is seen
@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from proxy.learn.decision import Decision
 from proxy.learn.evidence.caution import Caution
 from proxy.learn.evidence.ground import Ground
-from proxy.learn.evidence.tally import Window
+from proxy.learn.evidence.tally import Counted, Window
 from proxy.learn.modes.hold import Hold
 from proxy.learn.modes.pace import Pace
 from proxy.learn.modes.search import Search
@@ -27,13 +27,10 @@ _NOTES = 40
 _WANT_FADES = 0.8
 
 
-class Stretch(Struct):
+class Stretch(Counted):
     """From one opening of the gates to the next."""
 
     opened_at: float = 0.0
-    ok: float = 0.0
-    bad: float = 0.0
-    fast: float = 0.0
     closed_at: float = -1.0
     length_s: float = 0.0
 
@@ -105,13 +102,11 @@ class Learner(Struct):
             and w.shut <= SIGHT.shut_share
             and (w.attempts > 0 or w.n > 0.5)
         )
-        return Scene(
-            self.t, w, is_clean, self.ground, self.caution, max(1, self.slots), round(self.wanted), 1
-        )
+        return Scene(self.t, w, is_clean, self.ground, self.caution, max(1, self.slots), round(self.wanted))
 
     def _decide(self, s: Scene) -> Decision:
         if self.mode is None:
-            return self._turn(Search(start=self.start, is_first=True, factor=2.0), s)
+            return self._turn(Search(start=self.start, is_first=True), s)
         was_shut, self.is_shut = self.is_shut, s.window.shut_now >= 0.5
         self._count(s, was_shut)
         if self.is_shut:
@@ -137,12 +132,9 @@ class Learner(Struct):
     # outages and quotas
 
     def _count(self, s: Scene, was_shut: bool) -> None:
-        stretch, w = self.stretch, s.window
-        stretch.ok += w.ok
-        stretch.bad += w.bad
-        stretch.fast += w.fast
+        self.stretch.count(s.window)
         if self.is_shut and not was_shut:
-            stretch.closed_at = s.t
+            self.stretch.closed_at = s.t
 
     def _opened(self, s: Scene) -> Search | Hold | Pace | None:
         """The gates opened: two stretches that carried the same, and ended in refusals at the door, are a quota's."""
@@ -174,9 +166,9 @@ class Learner(Struct):
     def _cut_short(self, s: Scene, search: Search) -> Search | Hold:
         """The gates closed during a search: that height may be too much, or it was an outage."""
         if not search.points:
-            return Search(start=max(s.lowest, search.level // 2), is_first=True)
+            return Search(start=max(1, search.level // 2), is_first=True)
         self.caution.build_wall(s.t, search.level)
-        home = max(s.lowest, min(search.level - 1, round(search.points[-1].n / search.points[-1].use)))
+        home = max(1, min(search.level - 1, round(search.points[-1].n / search.points[-1].use)))
         return Hold(home=home, opening=f"the gates closed at {search.level}", came_from=search.came_from)
 
     def _paced(self, s: Scene, ended: Stretch, pace: Pace) -> Pace | None:

@@ -46,7 +46,7 @@ class Searching:
 
     up: float = 2.0
     gentle: float = 1.5
-    """First step up from a height that was good: a kink that did not move costs a third of one window."""
+    """First step up from a height that was good: a kink that did not move costs a third of a step."""
     down: float = 0.5
     gain: float = 0.35
     """Elasticity of worth that a step up must show to go on."""
@@ -98,7 +98,7 @@ class Holding:
     """Pause before the first leap after a search."""
     leap_longest_s: float = 10.0
     alarm: float = 0.25
-    """Rise of the price (ln) that calls for a look at half the load."""
+    """Rise of the strain (ln) that calls for a look at half the load."""
     alarm_sd: float = 4.0
     usual: float = 0.05
     """How fast the usual strain of a height follows, a window."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from proxy.learn.evidence.caution import Caution
-from proxy.learn.evidence.ground import Ground
+from proxy.learn.evidence.ground import Ground, Point
 from proxy.learn.evidence.tally import Window
 
 
@@ -23,5 +23,9 @@ class Scene:
     """What was in force during the window."""
     wanted: int
     """The most calls that were waiting or under way lately."""
-    lowest: int
-    """Slots below which nothing is decided."""
+
+    def point(self) -> Point:
+        """Return what was seen in the window."""
+        point = Point()
+        point.add(self.window, self.slots)
+        return point

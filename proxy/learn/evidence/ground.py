@@ -6,7 +6,7 @@ import math
 
 from msgspec import Struct
 
-from proxy.learn.evidence.tally import Window
+from proxy.learn.evidence.tally import Counted, Window
 from proxy.learn.parameters import SIGHT, WORTH
 
 _SPREAD = 0.25
@@ -62,7 +62,7 @@ class Ground(Struct):
         if w.attempts:
             weight = min(SIGHT.usual, w.attempts / 200.0)
             self.failing += weight * min(_MOST_RISE, w.failing - self.failing)
-            self.refusing += weight * min(_MOST_RISE, w.fast / w.attempts - self.refusing)
+            self.refusing += weight * min(_MOST_RISE, w.refusing - self.refusing)
 
     def accept(self, point: Point) -> None:
         """Take failures that do not answer to the load for the usual ones from now on."""
@@ -91,12 +91,9 @@ class Ground(Struct):
         return max(0, min(SIGHT.longest_settling, windows))
 
 
-class Point(Struct):
+class Point(Counted):
     """What was seen at one height: sums over its clean windows."""
 
-    ok: float = 0.0
-    bad: float = 0.0
-    fast: float = 0.0
     log: float = 0.0
     took_s: float = 0.0
     span_s: float = 0.0
@@ -107,9 +104,7 @@ class Point(Struct):
 
     def add(self, w: Window, slots: int) -> None:
         """Add a window in which so many slots were in force."""
-        self.ok += w.ok
-        self.bad += w.bad
-        self.fast += w.fast
+        self.count(w)
         self.log += w.log
         self.took_s += w.took_s
         self.span_s += w.span_s
@@ -131,7 +126,7 @@ class Point(Struct):
     @property
     def is_turned_over(self) -> bool:
         """Whether so many calls ended that they are not just the quickest of those under way."""
-        return self.ok + self.bad >= _TURNED_OVER * self.n
+        return self.attempts >= _TURNED_OVER * self.n
 
     @property
     def is_settled(self) -> bool:
@@ -148,16 +143,6 @@ class Point(Struct):
     def per_s(self) -> float:
         """Pages a second."""
         return self.ok / self.span_s if self.span_s else 0.0
-
-    @property
-    def failing(self) -> float:
-        """Share of failed attempts."""
-        return self.bad / (self.ok + self.bad) if self.bad else 0.0
-
-    @property
-    def refusing(self) -> float:
-        """Share of attempts refused at the door."""
-        return self.fast / (self.ok + self.bad) if self.fast else 0.0
 
     @property
     def strain(self) -> float:

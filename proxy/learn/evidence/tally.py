@@ -72,14 +72,40 @@ class Reading(Struct):
     """The slots that a pod was told to start with; None where it was not told."""
 
 
-class Window(Struct):
+class Counted(Struct):
+    """Attempts that ended and say something: how many went well, how many failed, and how many of those at the door."""
+
+    ok: float = 0.0
+    bad: float = 0.0
+    fast: float = 0.0
+
+    def count(self, other: Counted) -> None:
+        """Add what another has counted."""
+        self.ok += other.ok
+        self.bad += other.bad
+        self.fast += other.fast
+
+    @property
+    def attempts(self) -> float:
+        """Attempts that ended and say something."""
+        return self.ok + self.bad
+
+    @property
+    def failing(self) -> float:
+        """Share of the attempts that failed, 0.0 when there were none."""
+        return self.bad / self.attempts if self.bad else 0.0
+
+    @property
+    def refusing(self) -> float:
+        """Share of the attempts refused at the door, 0.0 when there were none."""
+        return self.fast / self.attempts if self.fast else 0.0
+
+
+class Window(Counted):
     """What the fleet saw between two readings."""
 
     span_s: float = 0.0
     """Mean time between a pod's two readings."""
-    ok: int = 0
-    bad: int = 0
-    fast: int = 0
     took_s: float = 0.0
     log: float = 0.0
     log2: float = 0.0
@@ -92,16 +118,6 @@ class Window(Struct):
     shut_now: float = 0.0
     """Share of the pods whose gate is closed at the end."""
     pods: int = 0
-
-    @property
-    def attempts(self) -> int:
-        """Attempts that ended and say something."""
-        return self.ok + self.bad
-
-    @property
-    def failing(self) -> float:
-        """Share of the attempts that failed, 0.0 when there were none."""
-        return self.bad / self.attempts if self.attempts else 0.0
 
     @property
     def latency_s(self) -> float:

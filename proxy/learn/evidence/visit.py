@@ -21,9 +21,8 @@ class Visit(Struct):
     there: Point = field(default_factory=Point)
     after: Point = field(default_factory=Point)
     is_back: bool = False
-    is_blind: bool = False
-    """Whether it lasts so many windows whatever is seen."""
     windows: int = HOLDING.visit_windows
+    """The most windows of it; as many as that with a rate, whatever is seen."""
     rounds: int = 1
     """How often it must show the same."""
     began_at: float = 0.0

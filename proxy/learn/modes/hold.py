@@ -86,8 +86,8 @@ class Hold(Struct, tag="hold"):
         Return what was decided, in words; "" for nothing.
         """
         why = ""
-        if flapped and self.home > s.lowest:
-            lower = max(s.lowest, round(self.home * HOLDING.yields))
+        if flapped and self.home > 1:
+            lower = max(1, round(self.home * HOLDING.yields))
             why = f"the outage gates keep closing at {self.home}: {lower}"
             s.caution.build_wall(s.t, self.home)
             self._move(s, lower, math.log(HOLDING.yields), why)
@@ -106,8 +106,7 @@ class Hold(Struct, tag="hold"):
         return self._look(s)
 
     def _away(self, s: Scene, visit: Visit) -> Decision | Search | Pace | None:
-        point = Point()
-        point.add(s.window, s.slots)
+        point = s.point()
         self.latest = [*self.latest[-1:], point]
         is_plain = visit.kind == "down" or (visit.kind == "up" and visit.is_back)
         if is_plain and self._rise(s.ground, self.latest) > 0:
@@ -134,23 +133,19 @@ class Hold(Struct, tag="hold"):
     def _endure(self, s: Scene) -> Decision | None:
         """Trouble: nothing is learned while it lasts. Half the load shows whether load is to blame; if not, it becomes usual."""
         s.ground.note_failures(s.window)
-        point = Point()
-        point.add(s.window, s.slots)
+        point = s.point()
         self.trouble = [*self.trouble[1 - HOLDING.burst_windows :], point]
         if len(self.trouble) < HOLDING.burst_windows or s.t < s.caution.alarm.until:
             return None
         self.looks += 1
-        if self.looks > HOLDING.looks or self.home <= s.lowest:
+        if self.looks > HOLDING.looks or self.home <= 1:
             s.ground.accept(joined(self.trouble))
             return None
-        return self._begin(
-            s, "half", max(s.lowest, round(self.home / 2)), joined(self.trouble[-2:]), rounds=2
-        )
+        return self._begin(s, "half", max(1, round(self.home / 2)), joined(self.trouble[-2:]), rounds=2)
 
     def _watch(self, s: Scene) -> None:
         w = s.window
-        point = Point()
-        point.add(w, s.slots)
+        point = s.point()
         if self.recent and w.ok and self.recent[-1].ok:
             s.ground.note_pair(self.recent[-1], point)
         self.recent = [*self.recent[1 - _LONGEST_BASE :], point]
@@ -180,7 +175,7 @@ class Hold(Struct, tag="hold"):
     def _has_seen_enough(self, s: Scene, visit: Visit) -> bool:
         there = visit.there
         there.add(s.window, s.slots)
-        if visit.is_blind:
+        if visit.rate:
             return there.windows >= visit.windows
         if not there.is_turned_over and there.windows < 2 * visit.windows:
             return False
@@ -190,7 +185,7 @@ class Hold(Struct, tag="hold"):
     def _is_back_for_long(self, visit: Visit) -> bool:
         """Whether what is seen here again weighs as much as half of what was seen there."""
         there, after = visit.there, visit.after
-        if visit.is_blind:
+        if visit.rate:
             return after.windows >= there.windows
         return (
             2 * after.windows >= there.windows
@@ -202,8 +197,6 @@ class Hold(Struct, tag="hold"):
 
     def _look(self, s: Scene) -> Decision | Search | None:
         """Begin a visit or a search, if there is reason for one."""
-        from proxy.learn.modes.search import Search
-
         lately = joined(self.recent[-2:])
         here = joined(self.recent[-_BASE:])
         if here.ok < SIGHT.few:
@@ -215,22 +208,17 @@ class Hold(Struct, tag="hold"):
             # What is known of the slopes is known of another upstream.
             self.above.fade(HOLDING.surprise)
             self.below.fade(HOLDING.surprise)
-            if turn > 0 and self.home > s.lowest:
-                return self._begin(s, "half", max(s.lowest, round(self.home / 2)), lately, rounds=2)
+            if turn > 0 and self.home > 1:
+                return self._begin(s, "half", max(1, round(self.home / 2)), lately, rounds=2)
             self.strain = lately.strain
             s.caution.alarm.begin(s.t, HOLDING.pause_longest_s, was_vain=True)
             if turn < 0 and here.is_short:
-                return Search(
-                    start=self._step_to(s, here, 1),
-                    factor=SEARCHING.gentle,
-                    points=[lately],
-                    came_from=self.home,
-                )
+                return self._search_up(self._step_to(s, here, 1), lately)
         refused = self._refused(s.ground)
-        if refused and s.t >= s.caution.refusal.until and self.home > s.lowest:
+        if refused and s.t >= s.caution.refusal.until and self.home > 1:
             s.caution.refusal.begin(s.t, HOLDING.pause_longest_s, was_vain=True)
             self.below.fade(HOLDING.surprise)
-            lower = max(s.lowest, min(self.home - 1, round(self.home * max(HOLDING.yields, 1 - refused / 2))))
+            lower = max(1, min(self.home - 1, round(self.home * max(HOLDING.yields, 1 - refused / 2))))
             return self._begin(s, "down", lower, lately)
         is_due = s.t >= max(s.caution.pacing.until, self.settled_at + HOLDING.pause_s)
         if (
@@ -239,14 +227,10 @@ class Hold(Struct, tag="hold"):
             and is_due
             and not s.ground.is_contended
         ):
-            return self._begin(
-                s, "rate", room(s, self.home, here.per_s), here, rate=here.per_s, is_blind=True, windows=5
-            )
+            return self._begin(s, "rate", room(s, self.home, here.per_s), here, rate=here.per_s, windows=5)
         if self.recheck_at is not None and s.t >= self.recheck_at and here.is_short:
             self.recheck_at = None
-            return Search(
-                start=self._step_to(s, here, 1), factor=SEARCHING.gentle, points=[here], came_from=self.home
-            )
+            return self._search_up(self._step_to(s, here, 1), here)
         easier = (here.strain if self.strain is None else self.strain) - here.strain
         is_easier = easier > max(HOLDING.easier, HOLDING.surprised_sd * math.sqrt(s.ground.variance(here)))
         if here.is_short and (is_easier or s.t >= s.caution.leap.until):
@@ -259,13 +243,11 @@ class Hold(Struct, tag="hold"):
         )
 
     def _begin(
-        self, s: Scene, kind: str, n: int, before: Point, *, rate: float = 0.0, is_blind: bool = False,
+        self, s: Scene, kind: str, n: int, before: Point, *, rate: float = 0.0,
         windows: int = HOLDING.visit_windows, rounds: int = 1,
     ) -> Decision:  # fmt: skip
         self.latest = []
-        self.visit = Visit(
-            kind, n, self.home, before, rate, is_blind=is_blind, windows=windows, rounds=rounds, began_at=s.t
-        )
+        self.visit = Visit(kind, n, self.home, before, rate, windows=windows, rounds=rounds, began_at=s.t)
         return Decision(n, rate)
 
     def _refused(self, ground: Ground) -> float:
@@ -274,7 +256,7 @@ class Hold(Struct, tag="hold"):
         if last.windows < 2 or last.fast < 3:
             return 0.0
         usual = ground.refusing
-        sd = math.sqrt(max(usual, 0.01) * (1 - usual) / (last.ok + last.bad))
+        sd = math.sqrt(max(usual, 0.01) * (1 - usual) / last.attempts)
         beyond = last.refusing - usual
         return beyond if beyond > max(HOLDING.refused_share, 3 * sd) else 0.0
 
@@ -291,7 +273,7 @@ class Hold(Struct, tag="hold"):
         ratio = math.exp(self._step(s))
         if side > 0:
             return max(self.home + 1, round(self.home * ratio))
-        return max(s.lowest, min(self.home - 1, round(min(self.home, here.n / max(here.use, 0.5)) / ratio)))
+        return max(1, min(self.home - 1, round(min(self.home, here.n / max(here.use, 0.5)) / ratio)))
 
     def _side(self, s: Scene, here: Point) -> int:
         """Return which side to visit: 1 above, -1 below, 0 none."""
@@ -301,9 +283,7 @@ class Hold(Struct, tag="hold"):
             slope, sd = self.above.known(s.ground.is_contended)
             if slope + HOLDING.optimism * sd > most:
                 best, most = 1, slope + HOLDING.optimism * sd
-        if self.home > s.lowest and (
-            here.is_short or s.ground.is_contended or here.failing > HOLDING.refused_share
-        ):
+        if self.home > 1 and (here.is_short or s.ground.is_contended or here.failing > HOLDING.refused_share):
             slope, sd = self.below.known(s.ground.is_contended)
             if HOLDING.optimism * sd - slope > most:
                 best = -1
@@ -345,7 +325,7 @@ class Hold(Struct, tag="hold"):
             s.t, max(HOLDING.leap_longest_s, away_s), was_vain=not is_clear, shortest_s=HOLDING.leap_s
         )
         if is_clear:
-            return self._search(visit, here, 1)
+            return self._search_up(visit.n, here, max(SEARCHING.gentle, visit.n / visit.home))
         slope, sd = self.above.known(s.ground.is_contended)
         if self.above.weight and slope > HOLDING.sure * sd:
             return self._move(s, visit.n, step, f"more is better: {_said(slope, sd)}")
@@ -360,7 +340,7 @@ class Hold(Struct, tag="hold"):
         self.below.note(step, gain, variance)
         slope, sd = self.below.known(s.ground.is_contended)
         if gain > max(-HOLDING.clear * step, HOLDING.sure * math.sqrt(variance)) and slope < -HOLDING.clear:
-            return self._search(visit, here, -1)
+            return self._search_down(visit, here)
         if slope < -HOLDING.sure * sd:
             s.caution.refusal.until = s.t
             if here.refusing - visit.there.refusing > HOLDING.refused_share / 2:
@@ -368,27 +348,21 @@ class Hold(Struct, tag="hold"):
             return self._move(s, visit.n, step, f"less is better: {_said(slope, sd)}")
         return Decision(self.home)
 
-    def _search(self, visit: Visit, here: Point, side: int) -> Search:
+    def _search_up(self, start: int, here: Point, factor: float = SEARCHING.gentle) -> Search:
         from proxy.learn.modes.search import Search
 
-        if side > 0:
-            return Search(
-                start=visit.n,
-                factor=max(SEARCHING.gentle, visit.n / visit.home),
-                points=[here],
-                came_from=self.home,
-            )
-        return Search(
-            start=max(1, round(visit.n * SEARCHING.down)),
-            side=-1,
-            points=[here, visit.there],
-            came_from=self.home,
-        )
+        return Search(start=start, factor=factor, points=[here], came_from=self.home)
+
+    def _search_down(self, visit: Visit, here: Point) -> Search:
+        from proxy.learn.modes.search import Search
+
+        start = max(1, round(visit.n * SEARCHING.down))
+        return Search(start=start, side=-1, points=[here, visit.there], came_from=self.home)
 
     def _note_wall(self, s: Scene, visit: Visit, here: Point) -> None:
         """Refusals that began higher up, twice in a row, are a wall."""
         there = visit.there
-        sd = math.sqrt(max(here.refusing, 0.01) / max(1.0, there.ok + there.bad))
+        sd = math.sqrt(max(here.refusing, 0.01) / max(1.0, there.attempts))
         if there.fast >= 2 and there.refusing - here.refusing > max(HOLDING.refused_share, 2 * sd):
             s.caution.hits += 1
         else:
@@ -407,7 +381,7 @@ class Hold(Struct, tag="hold"):
             return self._begin(s, "half", visit.n, visit.after)
         s.caution.alarm.begin(s.t, HOLDING.pause_longest_s, was_vain=not is_load)
         if is_load:
-            return self._search(visit, here, -1)
+            return self._search_down(visit, here)
         self.strain = visit.after.strain
         return Decision(self.home)
 

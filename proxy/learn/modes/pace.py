@@ -54,12 +54,11 @@ class Pace(Struct, tag="pace"):
     def step(self, s: Scene) -> Decision | Hold:
         """Follow the refusals."""
         w = s.window
-        point = Point()
-        point.add(w, s.slots)
+        point = s.point()
         self.lately = [*self.lately[1 - _MEMORY :], point]
         self.spent += w.ok
         two, four = joined(self.lately[-2:]), joined(self.lately[-_LATELY:])
-        refused = two.refusing - self.usual if two.ok + two.bad >= 8 else 0.0
+        refused = two.refusing - self.usual if two.attempts >= 8 else 0.0
         because = ""
         if not self.quota and s.t >= s.caution.free.until:
             return self._try_free(s, point)
@@ -84,7 +83,7 @@ class Pace(Struct, tag="pace"):
                 if self.vain
                 else "it binds nobody"
             )
-            home = max(s.lowest, self.home if self.vain else round(four.n))
+            home = max(1, self.home if self.vain else round(four.n))
             s.caution.bar_pacing(s.t)
             return Hold(home=home, opening=f"no rate any more: {why}")
         return self._decide(s, because)

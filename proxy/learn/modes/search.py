@@ -1,6 +1,6 @@
 """SEARCH: twice as many slots, or half, while that brings something; then to the top of a tent.
 
-    up      slots x 2 (from a height that was good: x 1.3, x 1.69, x 2) while worth rises by more than 0.35 ln(ratio)
+    up      slots x 2 (from a height that was good: x 1.5, x 2) while worth rises by more than 0.35 ln(ratio)
     down    slots x 1/2 while worth rises by more than 0.25
     end     the last three points (n, worth) lie on a tent whose sides have slopes 1 and -1; with the outer two a < b
                 top = clamp(sqrt(a b) exp((worth_b - worth_a) / 2), a, b)
@@ -86,7 +86,7 @@ class Search(Struct, tag="search"):
             if not goes_on:
                 return None
         if self.side < 0:
-            following = max(s.lowest, round(self.level * SEARCHING.down))
+            following = max(1, round(self.level * SEARCHING.down))
         else:
             following = min(round(self.level * self.factor), max(self.level, math.ceil(1.02 * s.wanted)))
             following = max(following, min(self.level + 1, s.wanted))
@@ -96,13 +96,13 @@ class Search(Struct, tag="search"):
     def _end(self, s: Scene) -> Hold | Search:
         points = self.points[-3:]
         if self.is_first and self.side > 0 and len(points) == 2 and points[1].worth < points[0].worth:
-            lower = max(s.lowest, round(self.start * SEARCHING.down))
+            lower = max(1, round(self.start * SEARCHING.down))
             if lower < self.start:
                 return Search(start=lower, side=-1, is_first=True, points=points[:1])
         top = points[0].n
         if len(points) > 2 or (len(points) == 2 and (self.is_first or self._is_better(*points))):
             top = tent(points)
-        home = max(s.lowest, round(top / min(points, key=lambda p: abs(p.n - top)).use))
+        home = max(1, round(top / min(points, key=lambda p: abs(p.n - top)).use))
         seen = ", ".join(_said(point) for point in self.points)
         moved_down = self.side < 0 and not self.is_first and home < 0.8 * self.points[0].n
         return Hold(
