@@ -142,7 +142,7 @@ class Learner(Struct):
         ended.length_s = s.t - ended.opened_at
         self.stretch, self.last = Stretch(opened_at=s.t), ended
         if isinstance(self.mode, Pace):
-            return self._paced(s, ended, self.mode)
+            return self._paced(s, self.mode)
         flapped = before is not None and _flapped(before) and _flapped(ended)
         if isinstance(self.mode, Search):
             return self._cut_short(s, self.mode)
@@ -171,15 +171,14 @@ class Learner(Struct):
         home = max(1, min(search.level - 1, round(search.points[-1].n / search.points[-1].use)))
         return Hold(home=home, opening=f"the gates closed at {search.level}", came_from=search.came_from)
 
-    def _paced(self, s: Scene, ended: Stretch, pace: Pace) -> Pace | None:
+    def _paced(self, s: Scene, pace: Pace) -> Hold | None:
         """It closed although attempts were paced: with less than the quota spent, it is none."""
         is_short = pace.quota and pace.spent < 0.9 * pace.quota
         pace.opened_at, pace.spent = s.t, 0.0
-        if is_short:
-            self.caution.bar_pacing(s.t)
-            self.mode = Hold(home=pace.home, opening="it fails as before at a slower pace: no quota")
-            self.mode.enter(s)
-        return None
+        if not is_short:
+            return None
+        self.caution.bar_pacing(s.t)
+        return Hold(home=pace.home, opening="it fails as before at a slower pace: no quota")
 
 
 def _is_refused(stretch: Stretch) -> bool:
