@@ -11,8 +11,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.e2e.daemon import Daemon, free_port, wait_for_port
+from tests.e2e.daemon import Daemon, wait_for_port
 from tests.e2e.sidecar import Sidecar
+from tests.fakes.ports import free_port
 from tests.parts import where
 
 CONFIGS = Path(__file__).with_name("configs")

@@ -17,7 +17,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -34,6 +33,7 @@ from cryptography.x509.oid import NameOID
 from tests.cluster import images
 from tests.cluster.kubernetes import programs
 from tests.cluster.names import DOMAIN, ServiceNames
+from tests.fakes.ports import free_port
 from tests.parts import require, where_in_kube
 
 BRIDGE = "sgtest0"
@@ -390,13 +390,6 @@ def wait_for(what: str, is_there: Callable[[], bool], seconds: float) -> None:
     while not is_there():
         assert time.monotonic() < deadline, f"{what}: not there after {seconds:g} s"
         time.sleep(0.2)
-
-
-def free_port() -> int:
-    """A port of loopback that nobody has right now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
 
 
 def make_key(path: Path) -> rsa.RSAPrivateKey:

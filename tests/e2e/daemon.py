@@ -17,14 +17,6 @@ from typing import Self
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
-def free_port() -> int:
-    """A loopback port nobody listens on now; the kernel does not give it out again for a while."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def wait_for_port(port: int, daemon: Daemon | None = None, timeout_s: float = 20.0) -> None:
     """Returns once something accepts on the port; says what the process logged when it does not."""
     end = time.monotonic() + timeout_s

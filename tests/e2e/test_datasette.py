@@ -19,10 +19,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.daemon import Daemon, free_port, wait_for_port
+from tests.e2e.daemon import Daemon, wait_for_port
 from tests.e2e.faults import FaultLayer, Tally
 from tests.e2e.pull import Pulled, digest_of
 from tests.e2e.sidecar import REPOSITORY, Sidecar
+from tests.fakes.ports import free_port
 
 THREADS = [5, 7, 9, 11, 13, 15, 17, 20]
 """Of each of the eight applications."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.fakes.loop import soon
+from tests.fakes.ports import free_port
 
 LIMIT = 1 << 20
 
@@ -250,11 +251,11 @@ class Origin:
         await self.close()
 
     async def open(self, host: str = "127.0.0.1", port: int = 0) -> None:
-        """Listen."""
+        """Listen. The port stays the origin's own when it hangs up."""
+        self.port = port or self.port or free_port(host)
         self._server = await asyncio.start_server(
-            self._connected, host, port or self.port, ssl=self._tls, limit=LIMIT
+            self._connected, host, self.port, ssl=self._tls, limit=LIMIT
         )
-        self.port = self._server.sockets[0].getsockname()[1]
 
     def hang_up(self) -> None:
         """Close the port; connections stay."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,15 +12,10 @@ import pytest
 from tests.fakes.house import House
 from tests.fakes.loop import run, until
 from tests.fakes.origin import Origin, answer
+from tests.fakes.ports import free_port
 from tests.fakes.process import ROOT
 
 ADAPTIVE: dict[str, Any] = {"limits": {"concurrency": {"mode": "adaptive"}}}
-
-
-def free_port() -> int:
-    with socket.socket() as made:
-        made.bind(("127.0.0.1", 0))
-        return int(made.getsockname()[1])
 
 
 @pytest.mark.slow

@@ -16,7 +16,8 @@ from proxy.lab.arms import READY_WITHIN_S, Plan, pod_limits, sidecar_argvs, told
 from proxy.lab.children import Child, Children
 from proxy.lab.pages import shares
 from tests.bench.goodput.upstreams import best_in_flight, spread
-from tests.e2e.daemon import free_port, wait_for_port
+from tests.e2e.daemon import wait_for_port
+from tests.fakes.ports import free_port
 from tests.parts import where
 
 CONFIGS = Path(__file__).with_name("configs")
