@@ -54,13 +54,37 @@ class Told(Pilot):
         return self.share(t, window.span_s or PERIOD_S, Decision(*self._told), readings)
 
 
+class Server(Upstream):
+    """The drawn server, which keeps account of what fails whatever the load is: by its own errors, or in a partial outage."""
+
+    def __init__(self, weather: Weather) -> None:
+        super().__init__(weather)
+        self.own_failures: list[float] = []
+        self._is_own = self._is_carried = False
+
+    def arrive(self, now: float, page: float) -> tuple[bool, float]:
+        self._is_own = self._is_carried = False
+        answer = super().arrive(now, page)
+        if self._is_own or (self.w.partial < 1 and not self._is_carried):
+            self.own_failures.append(now)
+        return answer
+
+    def _fails(self, now: float) -> bool:
+        self._is_own = super()._fails(now)
+        return self._is_own
+
+    def _carry(self, now: float, work: float) -> tuple[bool, float]:
+        self._is_carried = True
+        return super()._carry(now, work)
+
+
 class World:
     """The clock, the upstream, the pods and their board."""
 
     def __init__(self, weather: Weather, pilot: Pilot | None) -> None:
         self.now = 0.0
         self.w = weather
-        self.upstream = Upstream(weather)
+        self.upstream = Server(weather)
         self.rng = random.Random(f"world/{weather.seed}")
         self.pods: list[Pod] = []
         self.live: dict[str, Pod] = {}
@@ -250,9 +274,11 @@ def goodput(world: World, since: float, until: float) -> float:
     return sum(since <= t < until for pod in world.pods for t in pod.delivered) / (until - since)
 
 
-def attempts_per_page(world: World, since: float, until: float) -> float:
+def attempts_beyond(world: World, since: float, until: float) -> float:
+    """Return the attempts a page beyond one, without those that failed whatever the load was."""
     starts = sum(since <= t < until for pod in world.pods for t in pod.starts)
-    return starts / max(1.0, goodput(world, since, until) * (until - since))
+    own = sum(since <= t < until for t in world.upstream.own_failures)
+    return (starts - own) / max(1.0, goodput(world, since, until) * (until - since)) - 1.0
 
 
 def reached(world: World, rate: float, since: float, window_s: float = 5.0) -> float:

@@ -9,7 +9,7 @@ from statistics import mean
 
 from proxy.fleet.pilot import Pilot
 from tests.sim.oracle import FROM_S, kept, made
-from tests.sim.pods import World, attempts_per_page, goodput
+from tests.sim.pods import World, attempts_beyond, goodput
 from tests.sim.weather import draw
 
 
@@ -24,7 +24,7 @@ class Score:
     lost: int
     errors: int
     beyond: float
-    """Attempts a page beyond what the weather's own errors cost."""
+    """Attempts a page beyond one, without those that failed whatever the load was."""
     end: str
     oracle: str
 
@@ -50,7 +50,7 @@ def score(seed: int) -> Score:
         row["direct"] / told,
         row["lost"],
         sum(len(pod.errors) for pod in world.pods),
-        attempts_per_page(world, FROM_S, w.seconds) - 1 / (1 - w.own),
+        attempts_beyond(world, FROM_S, w.seconds),
         " ".join(str(part) if not isinstance(part, float) else f"{part:.1f}" for part in world.trace[-1][1]),
         f"{row['slots']}" + (f" {row['rate']}/s" if row["rate"] else ""),
     )
