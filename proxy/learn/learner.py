@@ -13,6 +13,7 @@ from __future__ import annotations
 from msgspec import Struct, field
 
 from proxy.learn.decision import Decision
+from proxy.learn.evidence.belief import Belief
 from proxy.learn.evidence.caution import Caution
 from proxy.learn.evidence.ground import Ground
 from proxy.learn.evidence.tally import Counted, Window
@@ -48,6 +49,7 @@ class Learner(Struct):
     """Slots, whether at a rate, and whether gates were closed, of the last windows."""
     ground: Ground = field(default_factory=Ground)
     caution: Caution = field(default_factory=Caution)
+    belief: Belief = field(default_factory=Belief)
     stretch: Stretch = field(default_factory=Stretch)
     last: Stretch | None = None
     is_shut: bool = False
@@ -57,7 +59,9 @@ class Learner(Struct):
     def step(self, window: Window) -> Decision:
         """Take in a window; return what is in force from now on."""
         self.t += window.span_s or SIGHT.period_s
-        self.wanted = max(float(window.wanted), _WANT_FADES * self.wanted)
+        # Where calls wait although slots lie idle in other pods, more slots in all are wanted.
+        wanted = max(window.wanted, self.slots + window.waiting if window.waiting else 0)
+        self.wanted = max(float(wanted), _WANT_FADES * self.wanted)
         scene = self._scene(window)
         decision = self._decide(scene)
         self.past = [
@@ -102,11 +106,20 @@ class Learner(Struct):
             and w.shut <= SIGHT.shut_share
             and (w.attempts > 0 or w.n > 0.5)
         )
-        return Scene(self.t, w, is_clean, self.ground, self.caution, max(1, self.slots), round(self.wanted))
+        return Scene(
+            self.t,
+            w,
+            is_clean,
+            self.ground,
+            self.caution,
+            self.belief,
+            max(1, self.slots),
+            round(self.wanted),
+        )
 
     def _decide(self, s: Scene) -> Decision:
         if self.mode is None:
-            return self._turn(Search(start=self.start, is_first=True), s)
+            return self._turn(Search(start=self.start), s)
         was_shut, self.is_shut = self.is_shut, s.window.shut_now >= 0.5
         self._count(s, was_shut)
         if self.is_shut:
@@ -163,10 +176,12 @@ class Learner(Struct):
         rate = ended.ok / ended.length_s
         return Pace(rate=rate, home=home, quota=ended.ok, scale_s=max(PACING.scale_s, ended.length_s))
 
-    def _cut_short(self, s: Scene, search: Search) -> Search | Hold:
+    def _cut_short(self, s: Scene, search: Search) -> Search | Hold | None:
         """The gates closed during a search: that height may be too much, or it was an outage."""
+        if search.try_again():
+            return None
         if not search.points:
-            return Search(start=max(1, search.level // 2), is_first=True)
+            return Search(start=max(1, search.level // 2))
         self.caution.build_wall(s.t, search.level)
         home = max(1, min(search.level - 1, round(search.points[-1].n / search.points[-1].use)))
         return Hold(home=home, opening=f"the gates closed at {search.level}", came_from=search.came_from)

@@ -41,19 +41,35 @@ class Worth:
 
 
 @dataclass(frozen=True)
+class Believing:
+    """The shapes that an upstream's response may have, and how much a comparison says of them."""
+
+    grid: float = 0.125
+    highest: float = 8.4
+    """Knees lie so far apart, up to that (ln): 12 % apart, up to 4,400 slots."""
+    drops: tuple[float, ...] = (1.0, 1.6, 2.5, 4.0)
+    """Fall of the slope at the knee: a queue that grows, a kink, a collapse, a collapse with timeouts or refusals."""
+    edge: float = 4.0
+    """How sharp the top is: half of the fall lies within 50 % of the knee."""
+    fine: float = 0.04
+    """How far apart heights are tried for the best (ln)."""
+    tail: float = 4.0
+    """Degrees of freedom of Student's t: one comparison that a burst spoilt does not decide."""
+    doubt: float = 0.01
+    """Weight of all shapes together whatever is seen: a capacity may change at any time."""
+    strain_sd: float = 0.6
+    """How well latency over its floor tells contention (ln): pages that cost more look like it."""
+
+
+@dataclass(frozen=True)
 class Searching:
-    """Doubling, or halving, while that brings something."""
+    """Steps of twice the slots, or half."""
 
     up: float = 2.0
     gentle: float = 1.5
     """First step up from a height that was good: a kink that did not move costs a third of a step."""
-    down: float = 0.5
-    gain: float = 0.35
-    """Elasticity of worth that a step up must show to go on."""
-    hope: float = 2.0
-    """Standard deviations that are given to the first search: there is little to lose yet."""
     better: float = 0.25
-    """Worth (ln) that a step down must bring: half the load costs 0.69 where it was not to blame."""
+    """Worth (ln) that half the load must bring after an alarm: it costs 0.69 where load was not to blame."""
     sure: float = 1.5
     """Standard deviations that it must be above chance."""
     blur: float = 0.3
@@ -61,54 +77,52 @@ class Searching:
     windows: int = 2
     """The fewest windows: quotas of a second show half of themselves in each."""
     patience: int = 10
-    """Windows that a step waits for that; twice as many while what ends does not account for what is under way."""
+    """Windows that a step waits for that; four times as many while what ends does not account for what is under way."""
+    steps: int = 12
+    """The most steps."""
+
+
+@dataclass(frozen=True)
+class Looking:
+    """Which visits are worth what they cost. Steps and worth are logarithms."""
+
+    steps: tuple[float, ...] = (0.08, 0.16, 0.32, 0.64)
+    """Ratios that are looked at, up and down."""
+    least: float = 0.02
+    """A shorter step shows nothing."""
+    horizon_s: float = 30.0
+    """How long what a visit shows is of use: too long looks around too often, too short finds a rise too late."""
+    visits: float = 4.0
+    """The same in lengths of the visit, where that is longer: slow upstreams need long visits."""
+    worth_it: float = 0.1
+    """Worth times seconds that a visit must promise beyond its cost."""
+    drift: float = 0.03
+    """How far knees drift in a second, a random walk: 20 % in a minute."""
+    jump: float = 0.7
+    """How far when answers became slow, or fast, at once."""
+    far: float = 0.35
+    """A best height farther off is searched for."""
+    moves: float = 0.003
+    """Worth that a move must be expected to bring."""
 
 
 @dataclass(frozen=True)
 class Holding:
     """Staying at the best height, and looking around."""
 
-    step: float = 0.08
-    """Shortest step of a visit (ln), and never less than one slot."""
-    contrast: float = 0.4
-    """What chance leaves of the longest visit, over its step."""
-    longest_step: float = 0.7
-    stale: float = 0.2
-    """What is known of the slopes fades with a move of so much (ln): their shape is another there."""
-    clear: float = 0.5
-    """Elasticity that begins a search."""
-    belief: float = 1.0
-    """Standard deviation of the elasticity between rungs that is believed in where nothing is known."""
-    optimism: float = 0.6
-    """A neighbour is visited while its gain and so many standard deviations are above 0."""
-    sure: float = 1.0
-    """Standard deviations by which a neighbour must be better to be moved to."""
-    memory_s: float = 40.0
-    """Evidence about neighbours fades over so many seconds."""
-    memory_pages: float = 1500.0
-    """... or over so many pages, where that is longer."""
-    hope: float = 0.3
-    """Elasticity that is believed in without evidence while latency is at its floor."""
     blur: float = 0.6
     visit_windows: int = 10
     """A visit ends when the standard deviation of what it saw is below ``blur`` of its step (ln), or after so many windows."""
-    leap: float = 1.16
-    """How far a leap looks: far enough to tell more room from chance at once."""
-    leap_s: float = 4.0
-    """Pause before the first leap after a search."""
-    leap_longest_s: float = 10.0
     alarm: float = 0.25
     """Rise of the strain (ln) that calls for a look at half the load."""
     alarm_sd: float = 4.0
     usual: float = 0.05
     """How fast the usual strain of a height follows, a window."""
-    easier: float = 0.05
-    """Fall of the strain (ln) that calls for a leap at once."""
     pause_s: float = 4.0
     pause_longest_s: float = 60.0
     """Pauses between looks of one kind; they double while nothing comes of them."""
-    refused_share: float = 0.03
-    """Refusals at the door beyond the usual that call for a look at a lower height."""
+    refused_share: float = 0.015
+    """Share refused at the door, with latency at its floor, that calls for a look at a rate."""
     burst_share: float = 0.1
     burst_windows: int = 6
     """Failures so far beyond the usual are trouble; after so many windows half the load is tried: most bursts are over then."""
@@ -116,18 +130,10 @@ class Holding:
     """How often that is tried until the trouble is taken for the usual."""
     vain: float = 0.15
     """A search that ends within so much (ln) of where it began found nothing."""
-    surprise: float = 0.2
-    """Share of what is known of a slope that is left when refusals begin anew, or when a visit contradicts it."""
-    surprised_sd: float = 2.5
-    """Standard deviations from which on it does."""
-    plausible: float = 2.0
-    """The most elasticity that one visit can show: a burst of failures is no slope."""
-    leap_rare: float = 4.0
-    """Pause of leaps in times that the last one was away."""
     room: float = 1.5
     """Slots for a rate, over those in use on average: answers come in bunches."""
     yields: float = 0.7
-    """The lowest that such a look goes, of the height it leaves."""
+    """Share of a height that is kept when the outage gates keep closing there."""
     wall_s: float = 30.0
     wall_longest_s: float = 60.0
     """How long a height at which refusals begin is not looked beyond; doubles each time it is met again."""
@@ -163,6 +169,8 @@ class Pacing:
 
 SIGHT = Sight()
 WORTH = Worth()
+BELIEF = Believing()
 SEARCHING = Searching()
+LOOKING = Looking()
 HOLDING = Holding()
 PACING = Pacing()

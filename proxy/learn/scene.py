@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from proxy.learn.evidence.belief import Belief
 from proxy.learn.evidence.caution import Caution
 from proxy.learn.evidence.ground import Ground, Point
 from proxy.learn.evidence.tally import Window
@@ -19,6 +20,7 @@ class Scene:
     """Whether slots and rate had been the same long enough for the window to show nothing else."""
     ground: Ground
     caution: Caution
+    belief: Belief
     slots: int
     """What was in force during the window."""
     wanted: int

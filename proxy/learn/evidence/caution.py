@@ -24,15 +24,13 @@ class Pause(Struct):
 class Caution(Struct):
     """Pauses between looks of each kind, and the height at which refusals began."""
 
-    leap: Pause = field(default_factory=Pause)
     alarm: Pause = field(default_factory=Pause)
-    refusal: Pause = field(default_factory=Pause)
     pacing: Pause = field(default_factory=Pause)
     free: Pause = field(default_factory=lambda: Pause(length_s=PACING.free_s / 2))
     wall: int = 1 << 30
     wall_pause: Pause = field(default_factory=lambda: Pause(length_s=HOLDING.wall_s / 2))
     hits: int = 0
-    """Visits in a row that met refusals higher up."""
+    """Visits higher up in a row in which the gates closed."""
 
     def build_wall(self, t: float, n: int) -> None:
         """Do not look beyond so many slots for a while."""
@@ -42,6 +40,10 @@ class Caution(Struct):
     def may_go(self, t: float, n: int) -> bool:
         """Whether so many slots may be tried."""
         return n < self.wall or t >= self.wall_pause.until
+
+    def below_wall(self, t: float, n: int) -> int:
+        """Return so many slots, or as many as may be tried."""
+        return n if self.may_go(t, n) else self.wall - 1
 
     def bar_pacing(self, t: float) -> None:
         """Start attempts at no rate for a while."""

@@ -76,7 +76,8 @@ class Ground(Struct):
 
     def variance(self, point: Point) -> float:
         """Return the variance of a point's worth."""
-        counting = (self.spread + min(1.0, self.failing)) / max(point.ok, 0.5)
+        failed = min(0.5, self.failing)
+        counting = (self.spread + (1 + WORTH.failing) ** 2 * failed / (1 - failed)) / max(point.ok, 0.5)
         return self.noise * (counting + _OTHER / max(1.0, point.windows))
 
     @property
@@ -123,16 +124,25 @@ class Point(Counted):
         """Slots in use over slots in force."""
         return max(0.1, self.busy_s / self.slot_s) if self.slot_s else 1.0
 
+    def slots_for(self, slots: int) -> float:
+        """Return the slots that those in use answer to: all of them where calls waited, else those in use."""
+        return float(slots) if self.is_short else min(float(slots), self.n)
+
     @property
     def is_turned_over(self) -> bool:
         """Whether so many calls ended that they are not just the quickest of those under way."""
         return self.attempts >= _TURNED_OVER * self.n
 
     @property
+    def is_telling(self) -> bool:
+        """Whether there are pages enough to tell that."""
+        return self.ok >= _TELLING
+
+    @property
     def is_settled(self) -> bool:
         """Whether what ended accounts for what was under way: else queues still grow, or what was sent before still ends."""
         share = self.took_s / max(1e-3, self.busy_s * (1 - self.failing))
-        return self.ok < _TELLING or _SETTLED < share < 1 / _SETTLED
+        return not self.is_telling or _SETTLED < share < 1 / _SETTLED
 
     @property
     def is_short(self) -> bool:

@@ -1,4 +1,4 @@
-"""A look at another height, and what such looks have shown of one side: a slope."""
+"""A look at another height: what was seen here before, there, and here again."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 
 from msgspec import Struct, field
 
-from proxy.learn.evidence.ground import Point
+from proxy.learn.evidence.ground import Ground, Point, joined
 from proxy.learn.parameters import HOLDING
 
 
 class Visit(Struct):
-    """A look elsewhere: how many slots, perhaps a rate, and what was seen here before, there, and here again."""
+    """A look elsewhere: how many slots, perhaps a rate, and what was seen."""
 
     kind: str
     n: int
@@ -29,32 +29,48 @@ class Visit(Struct):
     unsettled: int = 0
     """Windows in which what was sent before still ended."""
 
+    def has_seen_enough(self, ground: Ground) -> bool:
+        """Whether what was seen there stands out from chance, or it took too long."""
+        there = self.there
+        if self.rate:
+            return there.windows >= self.windows
+        if not there.is_turned_over and there.windows < 2 * self.windows:
+            return False
+        sd = math.sqrt(ground.variance(there))
+        return sd < HOLDING.blur * abs(math.log(self.n / self.home)) or there.windows >= self.windows
 
-class Slope(Struct):
-    """d worth / d ln n of one side: weighted sums of what visits showed."""
+    @property
+    def is_back_for_long(self) -> bool:
+        """Whether what is seen here again weighs as much as half of what was seen there."""
+        there, after = self.there, self.after
+        if self.rate:
+            return after.windows >= there.windows
+        return (
+            2 * after.windows >= there.windows
+            and (after.is_turned_over or after.windows >= there.windows)
+            and (2 * after.ok >= there.ok or after.windows >= 2 * there.windows)
+        )
 
-    rise: float = 0.0
-    weight: float = 0.0
+    @property
+    def here(self) -> Point:
+        """What was seen here, before and after."""
+        return joined([self.before, self.after])
 
-    def note(self, step: float, gain: float, variance: float) -> None:
-        """Take in a visit: ``step`` is ln of the ratio, ``gain`` what worth did. No visit shows more than is plausible."""
-        most = HOLDING.plausible * abs(step)
-        gain = min(most, max(-most, gain))
-        if self.weight:
-            surprise = abs(gain / step - self.rise / self.weight)
-            if surprise > HOLDING.surprised_sd * math.sqrt(variance / step**2 + 1 / self.weight):
-                self.fade(HOLDING.surprise)  # what was known was known of another upstream
-        self.rise += step * gain / variance
-        self.weight += step * step / variance
+    @property
+    def step(self) -> float:
+        """ln of the slots in use there over those here."""
+        return math.log(self.there.n / self.here.n)
 
-    def fade(self, share: float) -> None:
-        """Forget."""
-        self.rise *= share
-        self.weight *= share
+    @property
+    def gain(self) -> float:
+        """What worth did there."""
+        return self.there.worth - (self.before.worth + self.after.worth) / 2
 
-    def known(self, is_contended: bool) -> tuple[float, float]:
-        """Return the slope and its standard deviation; without evidence what is usual of upstreams."""
-        prior = 1.0 / HOLDING.belief**2
-        hope = 0.0 if is_contended else HOLDING.hope
-        weight = self.weight + prior
-        return (self.rise + hope * prior) / weight, math.sqrt(1.0 / weight)
+    @property
+    def gain_counted(self) -> float:
+        """The same by pages that were counted: right after a step down latencies are those of calls sent before it."""
+        return self.there.carried - (self.before.carried + self.after.carried) / 2
+
+    def variance(self, ground: Ground) -> float:
+        """Return the variance of either gain."""
+        return ground.variance(self.there) + (ground.variance(self.before) + ground.variance(self.after)) / 4
