@@ -15,6 +15,7 @@ import random
 import secrets
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -32,11 +33,12 @@ from proxy.base.clock import Clock, SystemClock
 from proxy.base.deadlines import Deadlines
 from proxy.config.load import ConfigError, Sources
 from proxy.config.mismatch import mismatches
-from proxy.config.settings import Limits, Retry, Settings, Timeouts, split_address
+from proxy.config.redis_url import parse_redis_url
+from proxy.config.settings import Fleet, Limits, Retry, Settings, Timeouts, split_address
 from proxy.config.watch import FileWatch
 from proxy.control.server import ControlServer
 from proxy.exchange import Exchange
-from proxy.fleet.board import Alone
+from proxy.fleet.board import Alone, Board
 from proxy.fleet.finder import Finder
 from proxy.fleet.member import Member
 from proxy.fleet.peers import Peers
@@ -229,19 +231,22 @@ class Sidecar:
         )
         fleet = settings.fleet
         name = fleet_name(settings)
-        if fleet.has_peers:
-            self.peers = Peers(
+        board: Board = Alone()
+        if fleet.kind == "peers":
+            board = self.peers = Peers(
                 pod=pod,
                 fleet=name,
                 find=Finder(fleet.peers, monotonic=self._clock.monotonic).addresses,
-                key=fleet_key(fleet.key_file),
+                key=fleet_secret("fleet.key_file", fleet.key_file),
                 monotonic=self._clock.monotonic,
                 wall=self._clock.wall,
             )
+        elif fleet.kind == "redis":
+            board = make_redis(fleet, pod=pod, name=name, monotonic=self._clock.monotonic)
         return Member(
             pod=pod,
             fleet=name,
-            board=self.peers or Alone(),
+            board=board,
             seats=self.limiters.seats,
             monotonic=self._clock.monotonic,
             hard=Hard(fleet.concurrency, fleet.rate),
@@ -368,17 +373,36 @@ class Sidecar:
         return self._clock.monotonic() - self._beat_at
 
 
-def fleet_key(path: str | None) -> bytes | None:
-    """Return the key that a file holds, None for no file. ConfigError for one without a key: anybody could prove an empty one."""
+def fleet_secret(name: str, path: str | None) -> bytes | None:
+    """Return what a setting's file holds, None for no file. ConfigError for an empty one: anybody could prove an empty key."""
     if path is None:
         return None
     try:
-        key = Path(path).read_bytes().strip()
+        secret = Path(path).read_bytes().strip()
     except OSError as error:
-        raise ConfigError([f"fleet.key_file: {error}"]) from error
-    if not key:
-        raise ConfigError([f"fleet.key_file: {path} is empty"])
-    return key
+        raise ConfigError([f"{name}: {error}"]) from error
+    if not secret:
+        raise ConfigError([f"{name}: {path} is empty"])
+    return secret
+
+
+def make_redis(fleet: Fleet, *, pod: str, name: str, monotonic: Callable[[], float]) -> Board:
+    """Return the board in Redis. ConfigError where a file cannot be read."""
+    # 21 MiB that only this mode needs.
+    from proxy.fleet.redis import Redis
+    from proxy.fleet.redis_client import RedisClient
+
+    fleet_secret("fleet.redis_password_file", fleet.redis_password_file)
+    fleet_secret("fleet.redis_sentinel_password_file", fleet.redis_sentinel_password_file)
+    fleet_secret("fleet.redis_ca_file", fleet.redis_ca_file)
+    assert fleet.redis_url is not None
+    client = RedisClient(
+        parse_redis_url(fleet.redis_url),
+        password_file=fleet.redis_password_file,
+        sentinel_password_file=fleet.redis_sentinel_password_file,
+        ca_file=fleet.redis_ca_file,
+    )
+    return Redis(pod=pod, fleet=name, client=client, monotonic=monotonic)
 
 
 def _differs(key: str, settings: Settings, sidecar: Sidecar) -> bool:

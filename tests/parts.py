@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,8 @@ class Part:
     command: str
     package: str
     used_by: frozenset[str]
+    suite: str = ""
+    """Of Debian; "" for the release's own, backports where the release has no such package yet."""
 
 
 PARTS = {
@@ -38,6 +41,8 @@ PARTS = {
         Part("java", "default-jdk-headless", frozenset({"test"})),
         Part("nginx", "nginx-light", frozenset({"test", "bench"})),
         Part("haproxy", "haproxy", frozenset({"test", "bench"})),
+        Part("redis-server", "redis-server", frozenset({"test"})),
+        Part("valkey-server", "valkey-server", frozenset({"test"}), suite="backports"),
         Part("varnishtest", "varnish", frozenset({"test"})),
         Part("wrk", "wrk", frozenset({"bench"})),
         Part("gcc", "gcc libc6-dev", frozenset({"compile"})),
@@ -111,11 +116,49 @@ def services_stay_down() -> Iterator[None]:
         POLICY.unlink(missing_ok=True)
 
 
-def apt_install(packages: list[str]) -> None:
+def release() -> str:
+    """What this Debian is called, such as bookworm."""
+    lines = Path("/etc/os-release").read_text().splitlines()
+    return next((line.partition("=")[2] for line in lines if line.startswith("VERSION_CODENAME=")), "")
+
+
+@contextlib.contextmanager
+def backports(suite: str) -> Iterator[None]:
+    """While packages are installed apt knows a suite as well, from where it has the release itself."""
+    lists = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*.*"))]
+    texts = {
+        path: path.read_text() for path in lists if path.suffix in (".list", ".sources") and path.exists()
+    }
+    if not suite or any(suite in text for text in texts.values()):
+        yield
+        return
+    own = release()
+    made = Path("/etc/apt/sources.list.d/tests-backports")
+    for path, text in texts.items():
+        of_release = [stanza for stanza in text.split("\n\n") if re.search(rf"\b{own}\b(?!-)", stanza)]
+        if of_release:
+            made = made.with_suffix(path.suffix)
+            lines = of_release[0].splitlines()
+            if path.suffix == ".list":
+                lines = [next(line for line in lines if re.match(rf"deb .*\b{own}\b(?!-)", line))]
+            changed = [
+                re.sub(rf"\b{own}\b(?!-).*", suite + (" main" if path.suffix == ".list" else ""), line)
+                for line in lines
+            ]
+            made.write_text("\n".join(changed) + "\n")
+            break
+    try:
+        yield
+    finally:
+        made.unlink(missing_ok=True)
+
+
+def apt_install(packages: list[str], suite: str = "") -> None:
     """Brings the packages; says why where it cannot (no network, no such package)."""
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    commands = (["update"], ["install", "-y", "--no-install-recommends", *packages])
-    with services_stay_down():
+    of_suite = ["-t", suite] if suite else []
+    commands = (["update"], ["install", "-y", "--no-install-recommends", *of_suite, *packages])
+    with services_stay_down(), backports(suite):
         for command in commands:
             done = subprocess.run(
                 ["apt-get", "-qq", *command],
@@ -133,10 +176,13 @@ def install(group: str) -> int:
     absent = missing(group)
     if not absent:
         return 0
-    packages = sorted({name for part in absent for name in part.package.split()})
     if os.geteuid() == 0 and shutil.which("apt-get"):
-        print(f"installing from Debian: {' '.join(packages)}", flush=True)
-        apt_install(packages)
+        for suite in sorted({part.suite for part in absent}):
+            packages = sorted(
+                {name for part in absent if part.suite == suite for name in part.package.split()}
+            )
+            print(f"installing from Debian: {' '.join(packages)}", flush=True)
+            apt_install(packages, f"{release()}-{suite}" if suite else "")
         absent = missing(group)
     for part in absent:
         print(f"missing: {part.command} (Debian: {part.package}); what depends on it is skipped")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
+from proxy.config.redis_url import redact_redis_url
 from proxy.config.settings import Settings
 
 
@@ -15,7 +15,5 @@ def redacted(settings: Settings) -> dict[str, Any]:
     tree: dict[str, Any] = msgspec.to_builtins(settings)
     url = tree["fleet"]["redis_url"]
     if url:
-        parts = urlsplit(url)
-        if parts.password:
-            tree["fleet"]["redis_url"] = url.replace(f":{parts.password}@", ":REDACTED@")
+        tree["fleet"]["redis_url"] = redact_redis_url(url)
     return tree

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
+from proxy.config.redis_url import Topology, parse_redis_url
 from proxy.config.units import DURATION, SIZE
 
 Duration = Annotated[
@@ -325,12 +326,20 @@ class Fleet(Section, frozen=True):
     """The pods of one upstream, which find its limit together."""
 
     mode: Literal["auto", "alone", "peers", "redis"] = "auto"
-    """peers: pods read each other on the ops port; alone: this pod learns by itself; auto: peers where there are any."""
+    """peers: pods read each other on the ops port; redis: they meet in a Redis or Valkey; alone: this pod learns by itself;
+    auto: redis where a URL is set, else peers where there are any."""
     peers: tuple[Address, ...] = ()
     """HOST:PORT of the other pods' ops ports. A name stands for all its addresses, this pod's perhaps among them. In Kubernetes
     the chart fills it in."""
     redis_url: str | None = None
-    """Where the pods meet in mode redis. Not in this release."""
+    """Where the pods meet: redis://host:6379/0, redis+sentinel://host:26379,host2:26379/mymaster or redis+cluster://host:6379,host2:6379;
+    rediss:// for TLS. user:password@ may stand before the hosts."""
+    redis_password_file: str | None = None
+    """File with the password, in place of one in redis_url: a mounted Secret. It is read anew for each connection."""
+    redis_sentinel_password_file: str | None = None
+    """File with the password that the sentinels themselves ask for; most ask for none."""
+    redis_ca_file: str | None = None
+    """PEM certificates that the server's certificate is verified against, with rediss://; null takes the system's."""
     key_file: str | None = None
     """File with a key that all pods of the fleet know; without it any pod that reaches the ops port is believed."""
     name: str | None = None
@@ -341,17 +350,41 @@ class Fleet(Section, frozen=True):
     """Attempts of all pods together that may be under way; null sets no total."""
 
     def __post_init__(self) -> None:
-        if self.mode == "redis" or self.redis_url is not None:
-            raise ValueError("mode redis: not in this release; use peers")
+        self._check_redis()
         if self.mode == "peers" and not self.peers:
             raise ValueError("mode peers needs peers: where the other pods are read, such as shop-fleet:8881")
         if any(split_address(peer)[1] in (0, *range(65536, 100_000)) for peer in self.peers):
             raise ValueError("peers: a port lies between 1 and 65535")
 
+    def _check_redis(self) -> None:
+        if self.redis_url is None:
+            if self.mode == "redis":
+                raise ValueError("mode redis needs redis_url, such as redis://redis:6379/0")
+            return
+        try:
+            place = parse_redis_url(self.redis_url)
+        except ValueError as error:
+            raise ValueError(f"redis_url: {error}") from None
+        if place.password is not None and self.redis_password_file is not None:
+            raise ValueError(
+                "redis_url holds a password and redis_password_file names one: take one of them away"
+            )
+        if self.redis_ca_file is not None and not place.is_tls:
+            raise ValueError("redis_ca_file needs a redis_url that begins with rediss")
+        if self.redis_sentinel_password_file is not None and place.topology is not Topology.SENTINEL:
+            raise ValueError("redis_sentinel_password_file needs a redis_url with +sentinel")
+
+    @property
+    def kind(self) -> Literal["alone", "peers", "redis"]:
+        """Where pods meet, with auto decided."""
+        if self.mode == "auto":
+            return "redis" if self.redis_url is not None else "peers" if self.peers else "alone"
+        return self.mode
+
     @property
     def has_peers(self) -> bool:
         """Whether pods meet at all."""
-        return bool(self.peers) and self.mode != "alone"
+        return self.kind != "alone"
 
 
 class Log(Section, frozen=True):

@@ -1,4 +1,4 @@
-"""Where pods meet. Two kinds behind one seam: alone, and peers that read each other."""
+"""Where pods meet. Three kinds behind one seam: alone, peers that read each other, and a Redis that all write to."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ class Seen:
     """How old the plan is."""
     is_reached: bool = True
     """Whether anybody else could be read, where there is somebody else."""
+    is_whole: bool = False
+    """Whether the records are of all pods there are: who is not among them has gone."""
 
 
 class Board(Protocol):
@@ -32,8 +34,8 @@ class Board(Protocol):
     async def turn(self, record: Record) -> Seen:
         """Show this pod's record, and return what there is to see."""
 
-    def publish(self, plan: Plan) -> None:
-        """Show the plan of this pod, which is the pilot."""
+    async def publish(self, plan: Plan) -> bool:
+        """Show the plan of this pod, which is the pilot; return whether it is in force."""
 
     async def leave(self, record: Record) -> None:
         """Show the record of a pod that stops, as often as it changes: its share is given out at once."""
@@ -50,10 +52,11 @@ class Alone:
 
     async def turn(self, record: Record) -> Seen:
         """Return the pod's own record."""
-        return Seen(is_pilot=True, records={record.pod: record})
+        return Seen(is_pilot=True, records={record.pod: record}, is_whole=True)
 
-    def publish(self, plan: Plan) -> None:
-        """Nobody reads it."""
+    async def publish(self, plan: Plan) -> bool:
+        """Return True; nobody reads it."""
+        return True
 
     async def leave(self, record: Record) -> None:
         """Nobody listens."""

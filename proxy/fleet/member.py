@@ -73,6 +73,8 @@ class Member:
         self.plan: Plan | None = None
         self.is_pilot = False
         self.is_cut_off = False
+        self.is_alone = False
+        """Whether it decides for itself alone, for the board was away too long."""
         self.is_leaving = False
         self.plan_at = 0.0
 
@@ -144,22 +146,22 @@ class Member:
         if self.is_leaving:
             await self.board.leave(record)
             return
-        self._take_in(await self.board.turn(record), record, before)
+        await self._take_in(await self.board.turn(record), record, before)
 
-    def _take_in(self, seen: Seen, record: Record, before: float) -> None:
+    async def _take_in(self, seen: Seen, record: Record, before: float) -> None:
         if self.is_leaving:  # since the turn began
             return
         now = self._monotonic()
         if seen.is_reached:
             self._meet(now)
         else:
-            self._miss(now)
-            if not self.is_pilot:
-                return
+            self._miss(now, seen)
             if not seen.is_pilot:
+                if not self.is_alone:
+                    return
                 seen = Seen(True, {self.pod: record})
         if seen.is_pilot:
-            self._decide(now, seen, before)
+            await self._decide(now, seen, before)
         else:
             self.is_pilot = False
             if seen.plan is not None:
@@ -168,10 +170,10 @@ class Member:
     def _meet(self, now: float) -> None:
         if self.is_cut_off:
             _log.info("fleet: the others answer again after %.1f s", now - self._met_at)
-        self.is_cut_off = False
+        self.is_cut_off = self.is_alone = False
         self._met_at, self._missed = now, 0
 
-    def _miss(self, now: float) -> None:
+    def _miss(self, now: float, seen: Seen) -> None:
         """Nobody answers: what rests is kept for a while, then this pod learns on alone from there."""
         self._missed += 1
         if self._missed == 1:  # an idle fleet met a while ago, and was not cut off all that time
@@ -179,19 +181,19 @@ class Member:
         if self._missed > 1 and now - self._silent_from > 2 * PERIOD_S and not self.is_cut_off:
             self.is_cut_off = True
             _log.warning("fleet: no other pod answers")
-            self._rest()
+            if not seen.is_pilot:
+                self._rest()
         if now - self._silent_from > _ALONE_AFTER_S and not self.is_pilot:
             _log.warning(
                 "fleet: alone after %.0f s without an answer; learning on from this pod's share",
                 _ALONE_AFTER_S,
             )
-            self.is_pilot = True
+            self.is_pilot = self.is_alone = True
             self._pilots = {name: Pilot(self._from_here(name), self._part(name)) for name in self._seats()}
 
     def _rest(self) -> None:
         """Keep this pod's share of what was held, not of what was being looked at."""
-        if self.is_pilot:
-            return
+        self.is_pilot = False
         for name, seat in self._seats().items():
             share = self._share_of(name)
             if share is not None:
@@ -214,7 +216,7 @@ class Member:
             rates.append(share.rate)
         return Hard(max(1, slots // self._most) if slots is not None else None, min(rates, default=None))
 
-    def _decide(self, now: float, seen: Seen, before: float) -> None:
+    async def _decide(self, now: float, seen: Seen, before: float) -> None:
         was_part = not self.is_cut_off and any(each.hard != self._hard for each in self._pilots.values())
         if not self.is_pilot or was_part:
             self._take_over(seen.plan or self.plan)
@@ -223,7 +225,9 @@ class Member:
         self._kept = {
             pod: (at, each)
             for pod, (at, each) in self._kept.items()
-            if (now - at <= _EXPIRES_S or at >= before) and not _has_left(each)
+            if (pod in seen.records or not seen.is_whole)
+            and (now - at <= _EXPIRES_S or at >= before)
+            and not _has_left(each)
         }
         records = {pod: _parting(each) for pod, (_, each) in self._kept.items()}
         self._most = max(self._most, len(records))
@@ -243,9 +247,10 @@ class Member:
                     portions[name] = msgspec.structs.replace(self.plan.portions[name], learner=None)
         self._serial += 1
         is_awake = any(each.is_awake for each in records.values())
-        plan = Plan(self._serial, portions, {}, self._most, is_awake)
-        self.board.publish(plan)
-        self._hear(now, plan)
+        plan = Plan(self._serial, portions, {}, self._most, is_awake, self.pod, len(records))
+        is_in_force = await self.board.publish(plan) or self.is_alone
+        if is_in_force and not self.is_leaving:
+            self._hear(now, plan)
 
     def _take_over(self, plan: Plan | None) -> None:
         """Go on from what another pilot, or this pod as one, had learnt and shared out."""
@@ -281,9 +286,9 @@ class Member:
     @property
     def pods(self) -> int:
         """How many pods the plan in force is for."""
-        return (
-            0 if self.plan is None else max((len(p.shares) for p in self.plan.portions.values()), default=0)
-        )
+        if self.plan is None:
+            return 0
+        return max([self.plan.count, *(len(portion.shares) for portion in self.plan.portions.values())])
 
     def total(self, name: str) -> tuple[int, float]:
         """Return slots and rate of the whole fleet for a limiter; 0 and 0.0 where nothing was decided."""

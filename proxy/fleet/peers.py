@@ -189,10 +189,11 @@ class Peers:
             return self._follow(records[self._pilot])
         return Seen(True, {**records, self._pod: record}, None, is_reached=bool(records) or not self._at)
 
-    def publish(self, plan: Plan) -> None:
+    async def publish(self, plan: Plan) -> bool:
         """Show the plan to those who read this pod."""
         plan.pods = {pod: f"{host}:{port}" for pod, (host, port) in self._at.items()}
         self._plan, self._plan_at = plan, self._monotonic()
+        return True
 
     async def leave(self, record: Record) -> None:
         """Say so to whoever reads this pod from now on; the ops port stays open while the sidecar drains."""

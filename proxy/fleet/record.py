@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import msgspec
 from msgspec import Struct
@@ -51,6 +52,15 @@ class Plan(Struct):
     """The most pods ever seen together."""
     is_awake: bool = True
     """Whether any pod carried calls lately; where none did, the next plan is not due before long."""
+    by: str = ""
+    """The pilot that made it."""
+    count: int = 0
+    """How many pods it is for: who follows may be told its own shares only."""
+
+    @property
+    def id(self) -> str:
+        """What no other plan is called."""
+        return f"{self.serial}@{self.by}"
 
 
 class Record(Struct):
@@ -99,6 +109,36 @@ def decode(data: bytes) -> Record:
     return record
 
 
+def encode_plan(plan: Plan) -> bytes:
+    """Return the plan without its shares as JSON."""
+    bare = {name: msgspec.structs.replace(portion, shares={}) for name, portion in plan.portions.items()}
+    return msgspec.json.encode(msgspec.structs.replace(plan, portions=bare))
+
+
+def decode_plan(data: bytes, shares: Mapping[str, bytes]) -> Plan:
+    """Return the plan that some bytes hold, with the shares of some pods; raises RecordError."""
+    try:
+        plan = msgspec.json.decode(data, type=Plan)
+        for pod, its in shares.items():
+            for name, share in msgspec.json.decode(its, type=dict[str, Share]).items():
+                if name in plan.portions:
+                    plan.portions[name].shares[pod] = share
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RecordError(f"not a plan: {error}") from error
+    if not _is_sound_plan(plan):
+        raise RecordError("it shares out what cannot be")
+    return plan
+
+
+def encode_shares(plan: Plan) -> dict[str, bytes]:
+    """Return each pod's shares of a plan as JSON, by pod."""
+    shares: dict[str, dict[str, Share]] = {}
+    for name, portion in plan.portions.items():
+        for pod, share in portion.shares.items():
+            shares.setdefault(pod, {})[name] = share
+    return {pod: msgspec.json.encode(its) for pod, its in shares.items()}
+
+
 def _is_sound(reading: Reading) -> bool:
     counts = (reading.wanted, reading.waiting, reading.inflight, reading.most, reading.fixed, reading.start)
     return math.isfinite(reading.at) and all(_is_count(count) for count in counts if count is not None)
@@ -106,7 +146,7 @@ def _is_sound(reading: Reading) -> bool:
 
 def _is_sound_plan(plan: Plan) -> bool:
     portions = plan.portions.values()
-    slots = [plan.most, *(portion.slots for portion in portions)]
+    slots = [plan.most, plan.count, *(portion.slots for portion in portions)]
     rates = [portion.rate for portion in portions]
     for portion in portions:
         slots += [*portion.leaving.values(), *(n for s in portion.shares.values() for n in (s.slots, s.rest))]

@@ -25,15 +25,23 @@ _MOST_CHARACTERS = 63
 
 
 def label_of(settings: Settings) -> str | None:
-    """Return the pod's label; None where it learns alone. Two fleets with the same label leave each other alone by name."""
-    if settings.fleet.mode == "alone":
+    """Return the pod's label; None where it finds no others.
+
+    Two fleets with the same label leave each other alone by name.
+    """
+    if not finds_pods(settings):
         return None
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", fleet_name(settings))[:_MOST_CHARACTERS].strip("-_.")
 
 
+def finds_pods(settings: Settings) -> bool:
+    """Whether pods meet by finding each other, or would if they were told where."""
+    return settings.fleet.mode != "alone" and settings.fleet.kind != "redis"
+
+
 def peers_of(settings: Settings, config_map: str, namespaces: Sequence[str]) -> list[str]:
     """Return where the pods of this fleet are read, as the chart writes it into the ConfigMap; nothing where it does not."""
-    if settings.fleet.mode == "alone" or settings.fleet.peers:
+    if not finds_pods(settings) or settings.fleet.peers:
         return []
     service = f"{config_map}-{hashlib.sha256(fleet_name(settings).encode()).hexdigest()[:8]}"
     _, port = split_address(settings.ops)

@@ -123,7 +123,7 @@ def _fleet(
 ) -> dict[str, str]:
     """Return overrides that keep a pod out of a fleet that its annotations have taken it away from."""
     of_file = plan.read(service, {})[0]
-    if of_file is None or settings.fleet.mode == "alone" or settings.fleet.peers:
+    if of_file is None or not fleet.finds_pods(settings) or settings.fleet.peers:
         return {}
     around = (options.configMap, options.configMapNamespaces)
     if fleet.peers_of(settings, *around) == fleet.peers_of(of_file, *around):

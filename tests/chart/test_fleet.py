@@ -69,7 +69,9 @@ def test_files_name_the_services_that_are_there_and_these_select_the_label() -> 
     assert all(len(name) <= 63 for name, _ in used)
 
 
-@pytest.mark.parametrize("given", ["fleet.mode=alone", "fleet.peers={mine:8881}"])
+@pytest.mark.parametrize(
+    "given", ["fleet.mode=alone", "fleet.peers={mine:8881}", "fleet.redis_url=redis://sidegate@redis/0"]
+)
 def test_who_needs_no_service_gets_none(given: str) -> None:
     services = of_kind(rendered("--set", given), "Service")
     assert [each["spec"].get("clusterIP") for each in services] == [None]
@@ -79,3 +81,12 @@ def test_mode_peers_without_peers_is_refused_here_and_not_in_the_webhooks_pod() 
     ran = helm("template", "x", str(CHART), "--set", "upstream.url=http://a,fleet.mode=peers")
     assert ran.returncode != 0
     assert "fleet: mode peers needs peers; leave it auto" in ran.stderr
+
+
+def test_a_password_may_not_stand_in_a_config_map() -> None:
+    ran = helm(
+        "template", "x", str(CHART), "--set", "upstream.url=http://a,fleet.redis_url=redis://u:hunter2@r"
+    )
+    assert ran.returncode != 0
+    assert "fleet.redis_password_file" in ran.stderr
+    assert "hunter2" not in ran.stderr

@@ -211,7 +211,7 @@ def test_the_trials_pod_gets_its_sidecar_by_every_capture(mode: str, release: st
         ("services.a.ops=127.0.0.1:8881", "services.a.ops: the kubelet asks"),
         ("services.a.upstream.url=ftp://x", "services.a.upstream.url: has the form"),
         ("services.a.capture.mode=redirect,runAsUser=null", "services.a.capture.mode redirect: runAsUser"),
-        ("services.a.fleet.mode=redis", "services.a.fleet: mode redis: not in this release"),
+        ("services.a.fleet.mode=redis", "services.a.fleet: mode redis needs redis_url"),
         ("namespaces={*}", "'/namespaces/0'"),
     ],
 )

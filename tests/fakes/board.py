@@ -27,8 +27,9 @@ class FakeBoard:
         self.posted.append(record)
         return self.shows(record)
 
-    def publish(self, plan: Plan) -> None:
+    async def publish(self, plan: Plan) -> bool:
         self.published.append(plan)
+        return True
 
     async def leave(self, record: Record) -> None:
         self.left.append(record)

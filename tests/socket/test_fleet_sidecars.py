@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +16,37 @@ from tests.fakes.loop import run, until
 from tests.fakes.origin import Origin, answer
 from tests.fakes.ports import free_port
 from tests.fakes.process import ROOT
+from tests.fakes.redis import KINDS, server
 
 ADAPTIVE: dict[str, Any] = {"limits": {"concurrency": {"mode": "adaptive"}}}
 
 
+@asynccontextmanager
+async def board(kind: str, directory: Path, ops: list[str]) -> AsyncIterator[dict[str, Any]]:
+    """A board of a kind, and what leads to it."""
+    if kind == "peers":
+        yield {"peers": ops}
+        return
+    async with server(kind, directory) as its:
+        yield {"redis_url": its.url}
+
+
 @pytest.mark.slow
-def test_two_sidecars_share_what_one_had_alone_and_give_it_back() -> None:
+@pytest.mark.parametrize("kind", ["peers", *KINDS])
+def test_two_sidecars_share_what_one_had_alone_and_give_it_back(kind: str, tmp_path: Path) -> None:
     async def trace() -> None:
         ops = [f"127.0.0.1:{free_port()}" for _ in range(2)]
-        with_key = {"fleet": {"peers": ops, "name": "shop"}, **ADAPTIVE}
         origin = Origin(then=answer(200, b"page"))
-        async with origin, House(origin, ops=ops[0], **with_key) as first:
+        async with board(kind, tmp_path, ops) as its:
+            await share_and_part(origin, ops, {"fleet": {"name": "shop", **its}, **ADAPTIVE})
+
+    async def share_and_part(origin: Origin, ops: list[str], settings: dict[str, Any]) -> None:
+        async with origin, House(origin, ops=ops[0], **settings) as first:
             member = first.sidecar.member
             assert (member.is_pilot, member.pods) == (True, 1)
             alone = first.limiter.limit.slots
             assert alone == member.total("default")[0] > 1
-            second = House(origin, ops=ops[1], **with_key)
+            second = House(origin, ops=ops[1], **settings)
             await second._open()
             await until(lambda: member.pods == second.sidecar.member.pods == 2, "they are two")
             assert [house.sidecar.member.is_pilot for house in (first, second)] == [True, False]
@@ -51,22 +68,24 @@ def test_two_sidecars_share_what_one_had_alone_and_give_it_back() -> None:
     run(trace())
 
 
+@pytest.mark.parametrize("setting", ["key_file", "redis_password_file"])
 @pytest.mark.parametrize(("key", "why"), [(None, "No such file"), (b" \n", "is empty")])
-def test_a_key_that_is_none_is_a_mistake_of_the_configuration(
-    tmp_path: Path, key: bytes | None, why: str
+def test_a_secret_that_is_none_is_a_mistake_of_the_configuration(
+    tmp_path: Path, setting: str, key: bytes | None, why: str
 ) -> None:
-    """An empty one would be proved by anybody."""
+    """An empty key would be proved by anybody."""
     file = tmp_path / "key"
     if key is not None:
         file.write_bytes(key)
+    place = "redis_url='redis://127.0.0.1:9'" if "redis" in setting else "peers=['127.0.0.1:9']"
     done = subprocess.run(
         [
             sys.executable, "-m", "proxy", "run", "--upstream", "http://127.0.0.1:9", "--listen", "127.0.0.1:0",
-            "--set", "fleet.peers=['127.0.0.1:9']", "--set", f"fleet.key_file={file}",
+            "--set", f"fleet.{place}", "--set", f"fleet.{setting}={file}",
         ],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2
-    assert done.stderr.startswith("sidegate: fleet.key_file: ")
+    assert done.stderr.startswith(f"sidegate: fleet.{setting}: ")
     assert why in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -83,10 +83,16 @@ global enabled namespaces injector podMonitor serviceMonitor alerts dashboards t
 {{- printf "%s-%s" (include "sidegate.name" .root) (include "sidegate.fleetName" .v | sha256sum | trunc 8) -}}
 {{- end }}
 
+{{- /* Whether pods find each other: not where they learn alone, nor where they meet in a Redis. Empty for no. Called as fleetName is. */}}
+{{- define "sidegate.findsPods" -}}
+{{- $mode := .fleet.mode | default "auto" -}}
+{{- if not (or (eq $mode "alone") (eq $mode "redis") (and (eq $mode "auto") .fleet.redis_url)) }}yes{{ end -}}
+{{- end }}
+
 {{- /* Where the pods of one upstream are read, as a JSON list; empty where they learn alone or somebody has said where. Called so, too. */}}
 {{- define "sidegate.peers" -}}
 {{- $peers := list -}}
-{{- if and (ne (.v.fleet.mode | default "auto") "alone") (not .v.fleet.peers) -}}
+{{- if and (include "sidegate.findsPods" .v) (not .v.fleet.peers) -}}
 {{- $service := include "sidegate.fleetService" . -}}
 {{- $port := include "sidegate.port" .v.ops -}}
 {{- range include "sidegate.namespaces" .root | fromJsonArray }}{{ $peers = append $peers (printf "%s.%s.svc:%s" $service . $port) }}{{ end -}}
@@ -140,7 +146,11 @@ global enabled namespaces injector podMonitor serviceMonitor alerts dashboards t
 {{- end -}}
 {{- if $v.forward_proxy.enabled }}{{ fail (printf "%sforward_proxy.enabled: not in this release; leave it false" $at) }}{{ end -}}
 {{- $fleet := $v.fleet.mode | default "auto" -}}
-{{- if or (eq $fleet "redis") $v.fleet.redis_url }}{{ fail (printf "%sfleet: mode redis: not in this release; leave it auto" $at) }}{{ end -}}
+{{- if and (eq $fleet "redis") (not $v.fleet.redis_url) }}{{ fail (printf "%sfleet: mode redis needs redis_url, such as redis://redis:6379/0" $at) }}{{ end -}}
+{{- with $v.fleet.redis_url }}
+{{- if not (regexMatch "^rediss?([+](sentinel|cluster))?://[^?#]+$" .) }}{{ fail (printf "%sfleet.redis_url: begins with redis://, rediss://, redis+sentinel:// or redis+cluster://, and takes no query and no fragment" $at) }}{{ end -}}
+{{- if regexMatch "://[^/@]*:[^/]+@" . }}{{ fail (printf "%sfleet.redis_url: a ConfigMap would show the password; put it into a Secret, mount it by volumes and volumeMounts, and set fleet.redis_password_file" $at) }}{{ end -}}
+{{- end -}}
 {{- if and (eq $fleet "peers") (not $v.fleet.peers) }}{{ fail (printf "%sfleet: mode peers needs peers; leave it auto, and the chart names them" $at) }}{{ end -}}
 {{- if regexMatch "^(localhost|127[.].*|\\[::1\\]):" $v.ops }}{{ fail (printf "%sops: the kubelet asks at the pod's address, not at loopback; listen at 0.0.0.0 or [::] (got %s)" $at $v.ops) }}{{ end -}}
 {{- if and (eq $v.capture.mode "redirect") (not $v.runAsUser) }}{{ fail (printf "%scapture.mode redirect: runAsUser: required, for the sidecar's own calls go past the rules by it" $at) }}{{ end -}}

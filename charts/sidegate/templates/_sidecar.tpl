@@ -249,10 +249,10 @@ prometheus.io/path: /metrics
 {{- end }}
 {{- end }}
 
-{{- /* The label by which the pods of one upstream find each other; nothing where they learn alone. */}}
+{{- /* The label by which the pods of one upstream find each other; nothing where they do not. */}}
 {{- define "sidegate.podLabels" -}}
 {{- $v := include "sidegate.values" . | fromYaml -}}
-{{- if ne ($v.fleet.mode | default "auto") "alone" -}}
+{{- if include "sidegate.findsPods" $v -}}
 sidegate.dev/fleet: {{ include "sidegate.fleetLabel" $v | quote }}
 {{- end }}
 {{- end }}

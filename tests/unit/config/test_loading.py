@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import msgspec
 import pytest
 
 from proxy.config.load import ConfigError, Sources
 from proxy.config.redact import redacted
-from proxy.config.settings import Fleet, Settings
+from proxy.config.redis_url import redact_redis_url
+from proxy.config.settings import Settings
 from proxy.config.units import format_duration, parse_duration, parse_size
 from proxy.config.watch import FileWatch
 
@@ -135,23 +135,43 @@ def test_an_empty_section_is_the_default(tmp_path, value: str) -> None:  # type:
 
 
 def test_passwords_are_not_shown(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    """Neither in the refusal of this release nor where they are in force."""
-    fleet = Fleet()
-    msgspec.structs.force_setattr(fleet, "redis_url", "redis://user:hunter2@redis:6379/0")
-    settings = msgspec.structs.replace(load(tmp_path, "upstream: {url: 'http://a'}"), fleet=fleet)
+    settings = load(tmp_path, fleet_of("redis://user:hunter2@redis:6379/0"))
     shown = str(redacted(settings))
     assert "hunter2" not in shown
-    assert "redis:6379" in shown
-    text = "upstream: {url: 'http://a'}\nfleet: {redis_url: 'redis://user:hunter2@redis:6379/0'}"
-    (refused,) = problems(tmp_path, text)
-    assert "not in this release" in refused
+    assert "redis://user:REDACTED@redis:6379/0" in shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://user:hunter2@redis:0",
+        "redis://:hunter2@a,b",
+        "http://user:hunter2@redis",
+        "user:hunter2@redis",
+        "redis://:hunter2/3@redis",
+        "redis://:hunter2?@redis",
+        "redis://:x@hunter2@redis:x",
+    ],
+)
+def test_a_refusal_shows_no_password(tmp_path, url: str) -> None:  # type: ignore[no-untyped-def]
+    """Also where it is no URL, or the password holds what it may not."""
+    (refused,) = problems(tmp_path, fleet_of(url))
+    assert refused.startswith("fleet: redis_url: ")
     assert "hunter2" not in refused
+    assert "hunter2" not in redact_redis_url(url)
+
+
+def fleet_of(redis_url: str) -> str:
+    return f"upstream: {{url: 'http://a'}}\nfleet: {{redis_url: '{redis_url}'}}"
 
 
 @pytest.mark.parametrize(
     ("fleet", "what"),
     [
-        ("{mode: redis}", "fleet: mode redis: not in this release; use peers"),
+        ("{mode: redis}", "fleet: mode redis needs redis_url"),
+        ("{redis_url: 'redis://:p@r', redis_password_file: /p}", "take one of them away"),
+        ("{redis_url: 'redis://r', redis_ca_file: /ca.pem}", "begins with rediss"),
+        ("{redis_url: 'redis://r', redis_sentinel_password_file: /p}", "+sentinel"),
         ("{mode: peers}", "fleet: mode peers needs peers"),
         ("{peers: ['shop-fleet:0']}", "fleet: peers: a port lies between 1 and 65535"),
         ("{peers: ['shop-fleet:65536']}", "fleet: peers: a port lies between 1 and 65535"),
@@ -167,19 +187,24 @@ def test_a_fleet_that_cannot_be_is_refused(tmp_path, fleet: str, what: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("fleet", "has_peers"),
+    ("fleet", "kind"),
     [
-        ("{}", False),
-        ("{peers: ['shop-fleet:8881']}", True),
-        ("{mode: peers, peers: ['10.0.0.1:8881', '[::1]:8881']}", True),
-        ("{mode: alone, peers: ['shop-fleet:8881']}", False),
+        ("{}", "alone"),
+        ("{peers: ['shop-fleet:8881']}", "peers"),
+        ("{mode: peers, peers: ['10.0.0.1:8881', '[::1]:8881']}", "peers"),
+        ("{mode: alone, peers: ['shop-fleet:8881'], redis_url: 'redis://r'}", "alone"),
+        ("{redis_url: 'redis://r'}", "redis"),
+        ("{redis_url: 'redis://r', peers: ['shop-fleet:8881']}", "redis"),
+        ("{mode: peers, redis_url: 'redis://r', peers: ['shop-fleet:8881']}", "peers"),
     ],
 )
-def test_pods_meet_where_there_are_peers_unless_told_to_be_alone(  # type: ignore[no-untyped-def]
-    tmp_path, fleet: str, has_peers: bool
+def test_pods_meet_in_a_redis_or_by_peers_unless_told_to_be_alone(  # type: ignore[no-untyped-def]
+    tmp_path, fleet: str, kind: str
 ) -> None:
     text = f"upstream: {{url: 'http://a'}}\nfleet: {fleet}"
-    assert load(tmp_path, text).fleet.has_peers is has_peers
+    made = load(tmp_path, text).fleet
+    assert made.kind == kind
+    assert made.has_peers is (kind != "alone")
 
 
 def test_a_changed_file_is_noticed_also_behind_swapped_symlinks(tmp_path) -> None:  # type: ignore[no-untyped-def]
