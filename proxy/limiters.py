@@ -70,6 +70,10 @@ class Seat:
             limit.apply(self._monotonic(), share.slots, share.rate)
             self._limiter.limit_changed()
 
+    def until(self, at: float, then: Share) -> None:
+        """Keep the share in force until then, which infinity never is; put the other in force from then on."""
+        self._limit.lease(at, then.slots, then.rate)
+
 
 class Limiters:
     """All limiters of a sidecar, each with the limits in force and an outage gate of its own."""
@@ -89,6 +93,8 @@ class Limiters:
         self._outage = Outage()
         self.has_peers = False
         """Whether other pods learn from this one: then a fixed limit counts what comes of it."""
+        self.first_slots = 1
+        """Slots of a limit that is learnt before a share is known: 0 where only a lease allows any."""
         self._connections = Pool().max_connections
         self._by_name: dict[str, Limiter] = {}
         self._in_force: dict[str, Limits] = {}
@@ -160,7 +166,7 @@ class Limiters:
         is_fixed = concurrency.mode == "fixed"
         if is_fixed and not self.has_peers:
             return FixedLimit(concurrency.limit or 1)  # the settings see to it that there is one
-        slots = concurrency.limit or 1 if is_fixed else 1
+        slots = concurrency.limit or 1 if is_fixed else self.first_slots
         least, most = (0, slots) if is_fixed else self._bounds(concurrency)
         return LearnedLimit(
             now=self._clock.monotonic(), rng=self._rng, slots=slots, least=least, most=most, is_fixed=is_fixed

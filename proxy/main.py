@@ -40,9 +40,9 @@ from proxy.control.server import ControlServer
 from proxy.exchange import Exchange
 from proxy.fleet.board import Alone, Board
 from proxy.fleet.finder import Finder
+from proxy.fleet.leases import Hard
 from proxy.fleet.member import Member
 from proxy.fleet.peers import Peers
-from proxy.fleet.pilot import Hard
 from proxy.judge.budget import RetryBudget
 from proxy.judge.classify import Classifier
 from proxy.judge.poison import PoisonRecord
@@ -94,6 +94,8 @@ class Sidecar:
         self.deadlines = Deadlines(loop, clock.monotonic)
         self.limiters = Limiters(loop, self.deadlines, clock=clock, rng=rng)
         self.limiters.has_peers = settings.fleet.has_peers
+        if settings.fleet.has_peers and (settings.fleet.rate or settings.fleet.concurrency):
+            self.limiters.first_slots = 0
         self.pool = self._make_pool(settings)
         self.poison = PoisonRecord()
         self.exchange = Exchange(

@@ -64,9 +64,11 @@ class GatedLimit:
         if gate is None:
             return pause_s
         if self.is_closed:
-            if not inner.is_plain:
-                self.value = UNLIMITED  # slots that are out or cool would keep the probe waiting
-            return gate.next_start_s(now)
+            if inner.is_plain:
+                return gate.next_start_s(now)
+            self.value = inner.probes  # slots that are out or cool would keep the probe waiting
+            # The rate of a lease holds for probes as well.
+            return max(pause_s if self.value < UNLIMITED else 0.0, gate.next_start_s(now))
         if self._is_slow:
             most = gate.most(now)
             if most < self.nominal:

@@ -14,7 +14,7 @@ import random
 from collections import deque
 from typing import Final
 
-from proxy.admit.limit import Verdict
+from proxy.admit.limit import UNLIMITED, Verdict
 from proxy.base.outcomes import AttemptOutcome
 
 _SMOOTHING: Final = 0.05
@@ -56,6 +56,9 @@ class LearnedLimit:
         self._counted_to = now
         self._shut_from = math.inf
         self._next_start = now
+        self.is_leased = False
+        self._until = math.inf
+        self._then = (0, 0.0)
 
     @property
     def value(self) -> int:
@@ -78,10 +81,23 @@ class LearnedLimit:
         if not self.is_fixed:
             self.slots = min(max(self.slots, least), most)
 
+    @property
+    def probes(self) -> int:
+        """Attempts under way beyond which not even a probe may start. A lease covers probes, a share need not."""
+        return self.slots if self.is_leased else UNLIMITED
+
+    def lease(self, until: float, slots: int, rate: float) -> None:
+        """Keep the share in force until then, by the clock of ``next_start_s``; from then on these. Infinity never comes."""
+        if not self.is_fixed:
+            self.is_leased = True
+            self._until = until
+            self._then = (slots, rate)
+
     def apply(self, now: float, slots: int, rate: float) -> None:
         """Put another share in force. A pod that is given a rate starts evenly from now."""
         if self.is_fixed:
             return
+        self._until = math.inf
         self.slots = min(max(slots, self.least), self.most)
         if rate and rate != self.rate:
             self._next_start = min(self._next_start, now + 1.0 / rate)
@@ -92,6 +108,8 @@ class LearnedLimit:
 
     def next_start_s(self, now: float) -> float:
         """Bring ``value`` up to date; return how long until the rate lets an attempt start."""
+        if now >= self._until:
+            self.apply(now, *self._then)
         cooling = self._cooling
         if cooling and cooling[0] <= now:
             self._count_to(now)

@@ -38,6 +38,10 @@ class Limit(Protocol):
     def nominal(self) -> float:
         """Attempts that may be under way over time, more than 0: ``value`` without what is so for the moment only."""
 
+    @property
+    def probes(self) -> int:
+        """Attempts under way beyond which not even a probe may start."""
+
     def next_start_s(self, now: float) -> float:
         """Bring ``value`` up to date; 0.0 when an attempt may start now, slots permitting, else when to ask again."""
 
@@ -60,6 +64,7 @@ class FixedLimit:
     __slots__ = ("nominal", "value")
 
     is_plain: Final = True
+    probes: Final = UNLIMITED
 
     def __init__(self, value: int) -> None:
         self.value = value

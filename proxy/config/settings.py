@@ -345,9 +345,11 @@ class Fleet(Section, frozen=True):
     name: str | None = None
     """Which pods belong together; the upstream's scheme, host and port where it is null."""
     rate: Annotated[float, Meta(gt=0, le=1e7)] | None = None
-    """Calls a second that all pods together may start; null sets no total."""
+    """Calls a second that all pods together may start, leased to them. With redis a pod without a lease waits; null sets no
+    total."""
     concurrency: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
-    """Attempts of all pods together that may be under way; null sets no total."""
+    """Attempts of all pods together that may be under way, leased to them. With redis a pod without a lease waits; null sets no
+    total."""
 
     def __post_init__(self) -> None:
         self._check_redis()

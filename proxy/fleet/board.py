@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -22,11 +23,20 @@ class Seen:
     is_reached: bool = True
     """Whether anybody else could be read, where there is somebody else."""
     is_whole: bool = False
-    """Whether the records are of all pods there are: who is not among them has gone."""
+    """Whether the records are of all pods there are: who is not among them has gone, and its lease has run out."""
+    missing: int = 0
+    """How many pods are named and could not be read; the pilot's only."""
+    lease_s: float = math.inf
+    """How long a lease that the plan gives runs, from when the turn began."""
 
 
 class Board(Protocol):
-    """Carries records to the pilot and plans to the pods. Never raises for what others do."""
+    """Carries records to the pilot and plans to the pods. Never raises for what others do.
+
+    ``is_strict``: a plan is taken from one pilot at a time, so that a pod without a lease may have nothing of the owner's totals.
+    """
+
+    is_strict: bool
 
     async def open(self) -> None:
         """Get ready."""
@@ -46,6 +56,8 @@ class Board(Protocol):
 
 class Alone:
     """A pod by itself is its own pilot."""
+
+    is_strict = False
 
     async def open(self) -> None:
         """Nothing to do."""

@@ -1,19 +1,23 @@
 """This pod in its fleet: twice a second it posts what it saw and puts in force what was decided.
 
 together ──nobody answers──▶ cut off (the last resting share) ──10 s──▶ alone (learns on from there) ──▶ together
+
+Where the owner set totals a share is a lease. One that runs out leaves nothing where the board is strict, and this pod is never
+alone there; elsewhere it leaves a part of the totals: one of the most pods ever seen.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
 
 from proxy.fleet.board import Board, Seen
-from proxy.fleet.pilot import Hard, Pilot
+from proxy.fleet.leases import SETTLES_S, Hard, Holder, Leases, split, without_lease
+from proxy.fleet.pilot import Pilot
 from proxy.fleet.record import VERSION, Plan, Record, Share
 from proxy.learn.evidence.tally import Reading
 from proxy.learn.learner import Learner
@@ -23,8 +27,11 @@ _log = logging.getLogger("sidegate")
 PERIOD_S = 0.5
 IDLE_S = 5.0
 """How often an idle fleet meets: none of its pods carries calls, nor did lately."""
+LEASED_IDLE_S = 1.0
+"""How often where a share is a lease, for that runs out."""
 _EXPIRES_S = 2.5
 _ALONE_AFTER_S = 10.0
+_WANT_FADES = 0.7
 _HEARS_AFTER_S = 0.06
 """A pod that follows reads so long after a plan is due: a decision is in force at once, not half a second later."""
 
@@ -37,6 +44,9 @@ class Seat(Protocol):
 
     def apply(self, share: Share) -> None:
         """Put a share in force."""
+
+    def until(self, at: float, then: Share) -> None:
+        """Put another in force at a time of its clock, which infinity never is."""
 
 
 class Member:
@@ -59,6 +69,15 @@ class Member:
         self._seats = seats
         self._monotonic = monotonic
         self._hard = hard or Hard()
+        self._is_leased = self._hard.is_set
+        self._idle_s = LEASED_IDLE_S if self._is_leased else IDLE_S
+        self._holder = Holder(monotonic)
+        self._leases = Leases()
+        self._wants: dict[str, float] = {}
+        self._is_part = False
+        """Whether the pilots here decide about a part of the totals."""
+        self._has_met = False
+        self._began_at = float("inf")
         self._asked_at = asked_at
         self._pilots: dict[str, Pilot] = {}
         self._kept: dict[str, tuple[float, Record]] = {}
@@ -112,7 +131,7 @@ class Member:
             or self._missed > 0
             or (self.plan is not None and self.plan.is_awake)
             or now - self._asked_at() < 2 * PERIOD_S
-            or now - self._turned_at >= IDLE_S
+            or now - self._turned_at >= self._idle_s
             or self._is_awake(self._readings())
         )
 
@@ -125,8 +144,17 @@ class Member:
         )
 
     async def leave(self) -> None:
-        """The sidecar stops: others may have this pod's share, what its calls hold as soon as they have ended."""
+        """The sidecar stops: others may have this pod's share, what its calls hold as soon as they have ended.
+
+        The app may still call while it drains. So a lease is kept until the end, or cut down to this pod's part.
+        """
+        if self._is_leased and self.board.is_strict:
+            return
         self.is_leaving, self.is_pilot = True, False
+        if self._is_leased:
+            for name, seat in self._seats().items():
+                share = self._share_of(name) or Share(0)
+                self._give(name, seat, without_lease(share, self._own_part(name)), float("inf"))
         if self._task is not None:
             await self.board.leave(self._record())
 
@@ -135,6 +163,9 @@ class Member:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+            if not self.is_leaving and self._is_leased:
+                self.is_leaving, self.is_pilot = True, False
+                await self.board.leave(self._record())
         await self.board.close()
 
     # turns
@@ -143,6 +174,7 @@ class Member:
         """Meet the others once."""
         record = self._record()
         before, self._turned_at = self._turned_at, self._monotonic()
+        self._began_at = min(self._began_at, self._turned_at)
         if self.is_leaving:
             await self.board.leave(record)
             return
@@ -158,14 +190,21 @@ class Member:
             self._miss(now, seen)
             if not seen.is_pilot:
                 if not self.is_alone:
+                    self._doubt()
                     return
                 seen = Seen(True, {self.pod: record})
         if seen.is_pilot:
             await self._decide(now, seen, before)
         else:
             self.is_pilot = False
-            if seen.plan is not None:
-                self._hear(now - seen.plan_age_s, seen.plan)
+            if seen.plan is not None and not self._is_outdated(seen.plan):
+                self._has_met = True
+                self._hear(now - seen.plan_age_s, seen.plan, self._turned_at + seen.lease_s)
+
+    def _is_outdated(self, plan: Plan) -> bool:
+        """Whether a plan is older than this pod's: the board has lost the last ones, and others hold leases of them."""
+        is_behind = self.plan is not None and plan.serial < self.plan.serial
+        return is_behind and self._is_leased and self.board.is_strict
 
     def _meet(self, now: float) -> None:
         if self.is_cut_off:
@@ -180,20 +219,26 @@ class Member:
             self._silent_from = max(self._met_at, now - 2 * PERIOD_S)
         if self._missed > 1 and now - self._silent_from > 2 * PERIOD_S and not self.is_cut_off:
             self.is_cut_off = True
-            _log.warning("fleet: no other pod answers")
+            waits = "; calls wait while there is no lease" if self._is_leased and self.board.is_strict else ""
+            _log.warning("fleet: no other pod answers%s", waits)
             if not seen.is_pilot:
                 self._rest()
+        if self._is_leased and self.board.is_strict:
+            return
         if now - self._silent_from > _ALONE_AFTER_S and not self.is_pilot:
             _log.warning(
                 "fleet: alone after %.0f s without an answer; learning on from this pod's share",
                 _ALONE_AFTER_S,
             )
             self.is_pilot = self.is_alone = True
+            self._begin_part()
             self._pilots = {name: Pilot(self._from_here(name), self._part(name)) for name in self._seats()}
 
     def _rest(self) -> None:
         """Keep this pod's share of what was held, not of what was being looked at."""
         self.is_pilot = False
+        if self._is_leased:
+            return  # it rests until the lease runs out
         for name, seat in self._seats().items():
             share = self._share_of(name)
             if share is not None:
@@ -209,17 +254,36 @@ class Member:
 
     def _part(self, name: str) -> Hard:
         """This pod's part of the owner's totals, and of a rate that was learnt, while it cannot see who else spends of them."""
-        slots, rate = self._hard.slots, self._hard.rate
-        share = self._share_of(name)
-        rates = [rate / self._most] if rate is not None else []
+        part, share = self._own_part(name), self._share_of(name)
+        rates = [part.rate] if part.rate is not None else []
         if share is not None and share.rate:
             rates.append(share.rate)
-        return Hard(max(1, slots // self._most) if slots is not None else None, min(rates, default=None))
+        return Hard(part.slots, min(rates, default=None))
+
+    def _own_part(self, name: str) -> Hard:
+        """One of as many parts as pods were ever seen, of what the limiter has of the owner's totals."""
+        portions = {} if self.plan is None else self.plan.portions
+        wants = {each: float(portion.slots) for each, portion in portions.items()}
+        return split(self._hard, {name: 1.0, **wants})[name].part(self._most)
+
+    def _begin_part(self) -> None:
+        """From here on this pod leases to itself, and no more than its part."""
+        self._is_part, self._leases = True, Leases()
+
+    def _totals(self, now: float, seen: Seen) -> Hard:
+        """The totals that this pod, which is the pilot, may lease out."""
+        if self.is_cut_off:
+            return self._hard.part(self._most)
+        if self.board.is_strict or self._has_met or not seen.missing:
+            return self._hard
+        # It may be that nobody else is there yet, or that it is this pod that sees nobody.
+        return self._hard.part(1 + seen.missing) if now - self._began_at >= _ALONE_AFTER_S else Hard(0, 0.0)
 
     async def _decide(self, now: float, seen: Seen, before: float) -> None:
-        was_part = not self.is_cut_off and any(each.hard != self._hard for each in self._pilots.values())
-        if not self.is_pilot or was_part:
-            self._take_over(seen.plan or self.plan)
+        if not self.is_pilot or (self._is_part and not self.is_cut_off):
+            self._take_over(now, seen.plan or self.plan)
+        elif self.is_cut_off and not self._is_part and self._is_leased:
+            self._begin_part()
         self.is_pilot = True
         self._kept.update({pod: (now, each) for pod, each in seen.records.items()})
         self._kept = {
@@ -229,12 +293,19 @@ class Member:
             and (now - at <= _EXPIRES_S or at >= before)
             and not _has_left(each)
         }
+        if self._is_part:
+            self._kept = {pod: known for pod, known in self._kept.items() if pod == self.pod}
         records = {pod: _parting(each) for pod, (_, each) in self._kept.items()}
         self._most = max(self._most, len(records))
+        self._has_met = self._has_met or len(records) > 1
+        self._serial = max([self._serial, *(each.serial for each in records.values())])
         names = {name for each in records.values() for name in each.readings}
+        totals = self._totals(now, seen)
+        hards = self._hards(totals, records, names)
         portions = {}
         for name in sorted(names):
-            pilot = self._pilots.setdefault(name, Pilot(None, self._hard))
+            pilot = self._pilots.setdefault(name, Pilot())
+            pilot.hard = hards[name]
             readings = {pod: each.readings[name] for pod, each in records.items() if name in each.readings}
             try:
                 portions[name] = pilot.step(now, readings)
@@ -242,40 +313,81 @@ class Member:
                 # Who takes over would fail on the same state, and the fleet would never decide again.
                 _log.exception("fleet: learning failed for %s; it goes on from the total in force", name)
                 slots, _ = self.total(name)
-                self._pilots[name] = Pilot(Learner.at(slots) if slots else None, self._hard)
+                self._pilots[name] = Pilot(Learner.at(slots) if slots else None)
                 if self.plan is not None and name in self.plan.portions:
                     portions[name] = msgspec.structs.replace(self.plan.portions[name], learner=None)
         self._serial += 1
         is_awake = any(each.is_awake for each in records.values())
         plan = Plan(self._serial, portions, {}, self._most, is_awake, self.pod, len(records))
+        if self._is_leased:
+            self._leases.cut(now, plan, totals, records, is_whole=seen.is_whole or self.is_cut_off)
         is_in_force = await self.board.publish(plan) or self.is_alone
-        if is_in_force and not self.is_leaving:
-            self._hear(now, plan)
+        if not is_in_force:
+            self._doubt()
+        elif not self.is_leaving:
+            lease_s = float("inf") if self._is_part else seen.lease_s
+            self._hear(now, plan, self._turned_at + lease_s)
 
-    def _take_over(self, plan: Plan | None) -> None:
+    def _doubt(self) -> None:
+        """The board may show another pilot's plan by now, or have lost this one's: where leases are strict it takes over anew."""
+        if self._is_leased and self.board.is_strict:
+            self.is_pilot = False
+
+    def _hards(self, totals: Hard, records: Mapping[str, Record], names: Iterable[str]) -> dict[str, Hard]:
+        """Return what each limiter's pilot may share out."""
+        if self.is_alone:
+            return {name: self._part(name) for name in names}
+        wanted = {
+            name: sum(each.readings[name].wanted for each in records.values() if name in each.readings)
+            for name in names
+        }
+        self._wants = {
+            name: max(float(want), _WANT_FADES * self._wants.get(name, 0.0)) for name, want in wanted.items()
+        }
+        return split(totals, self._wants)
+
+    def _take_over(self, now: float, plan: Plan | None) -> None:
         """Go on from what another pilot, or this pod as one, had learnt and shared out."""
-        self._pilots = {}
+        self._pilots, self._is_part = {}, False
+        is_first = plan is None and not self.board.is_strict
+        self._leases = Leases() if is_first else Leases(grows_from=now + SETTLES_S)
         if plan is None:
             return
         self._serial = max(self._serial, plan.serial)
         for name, portion in plan.portions.items():
             held = {pod: share.slots for pod, share in portion.shares.items()}
-            self._pilots[name] = Pilot(portion.learner, self._hard, held)
+            self._pilots[name] = Pilot(portion.learner, None, held)
 
-    def _hear(self, at: float, plan: Plan) -> None:
+    def _hear(self, at: float, plan: Plan, lease_until: float) -> None:
         self.plan, self.plan_at = plan, at
         self._most = max(self._most, plan.most)
         for name, seat in self._seats().items():
             share = self._share_of(name)
             if share is not None:
-                seat.apply(share)
+                self._give(name, seat, share, lease_until)
+
+    def _give(self, name: str, seat: Seat, share: Share, until: float) -> None:
+        """Put a share in force; where it is a lease, until it runs out."""
+        seat.apply(share)
+        if self._is_leased:
+            then = Share(0) if self.board.is_strict else without_lease(share, self._own_part(name))
+            seat.until(until, then)
+            self._holder.hold(name, share, until, then)
 
     def _record(self) -> Record:
         readings = self._readings()
         is_awake = self._is_awake(readings)
         self._ended = sum(reading.tally.ok + reading.tally.bad for reading in readings.values())
         return Record(
-            VERSION, self.fleet, self.pod, "", readings, is_awake=is_awake, is_leaving=self.is_leaving
+            VERSION,
+            self.fleet,
+            self.pod,
+            "",
+            readings,
+            is_awake=is_awake,
+            is_leaving=self.is_leaving,
+            plan_id="" if self.plan is None else self.plan.id,
+            holds=self._holder.holds(),
         )
 
     def _readings(self) -> dict[str, Reading]:
@@ -290,6 +402,11 @@ class Member:
             return 0
         return max([self.plan.count, *(len(portion.shares) for portion in self.plan.portions.values())])
 
+    @property
+    def holds_lease(self) -> bool:
+        """Whether this pod may use anything of the owner's totals by a lease that still runs."""
+        return self._holder.left_s() > 0.0
+
     def total(self, name: str) -> tuple[int, float]:
         """Return slots and rate of the whole fleet for a limiter; 0 and 0.0 where nothing was decided."""
         portion = self.plan.portions.get(name) if self.plan is not None else None
@@ -303,6 +420,7 @@ class Member:
             "pod": self.pod,
             "is_pilot": self.is_pilot,
             "is_cut_off": self.is_cut_off,
+            "holds_lease": self.holds_lease if self._is_leased else None,
             "pods": self.pods,
             "limiters": {
                 name: {

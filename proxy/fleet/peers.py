@@ -21,6 +21,7 @@ import aiohttp
 
 from proxy.fleet import proof
 from proxy.fleet.board import Seen
+from proxy.fleet.leases import LEASE_S
 from proxy.fleet.record import MOST_BYTES, Plan, Record, RecordError, decode, encode
 
 _log = logging.getLogger("sidegate")
@@ -39,6 +40,8 @@ _PATH = "/fleet/record"
 
 class Peers:
     """A board made of the pods themselves. ``find`` returns where the others may be read, this pod perhaps among them."""
+
+    is_strict = False
 
     def __init__(
         self,
@@ -70,6 +73,8 @@ class Peers:
         self._finding: asyncio.Future[Sequence[Address]] | None = None
         self._session: aiohttp.ClientSession | None = None
         self._warned: set[str] = set()
+        self._silent = 0
+        """How many addresses did not answer when all were read last."""
         self.asked_at = float("-inf")
         """When a pod that carries calls last read this one."""
 
@@ -139,7 +144,8 @@ class Peers:
         self._plan, self._plan_at = read.plan, self._monotonic() - age_s
         known = {pod: _parsed(where) for pod, where in read.plan.pods.items() if pod != self._pod}
         self._at = {**known, read.pod: self._at[read.pod]}
-        return Seen(is_pilot=False, plan=read.plan, plan_age_s=age_s)
+        # A pilot counts a lease from when it made the plan: it does not hear who reads it.
+        return Seen(is_pilot=False, plan=read.plan, plan_age_s=age_s, lease_s=max(0.0, LEASE_S - age_s))
 
     async def _look(self, record: Record) -> Seen:
         """Nobody is known: read everybody once."""
@@ -152,7 +158,7 @@ class Peers:
             # A clock that is behind makes the youngest pod the oldest: it goes on from what the pilot before knew.
             plans = [read.plan for read in records.values() if read.plan is not None]
             plan = max(plans, key=lambda each: each.serial, default=None)
-            return Seen(True, {**records, self._pod: record}, plan)
+            return Seen(True, {**records, self._pod: record}, plan, missing=self._silent, lease_s=LEASE_S)
         self._pilot = lowest
         pilot = others[lowest]
         return self._follow(pilot)
@@ -187,7 +193,14 @@ class Peers:
         if lower:
             self._pilot = record.pilot = min(lower)
             return self._follow(records[self._pilot])
-        return Seen(True, {**records, self._pod: record}, None, is_reached=bool(records) or not self._at)
+        is_reached = bool(records) or not self._at
+        return Seen(
+            True,
+            {**records, self._pod: record},
+            is_reached=is_reached,
+            missing=self._silent,
+            lease_s=LEASE_S,
+        )
 
     async def publish(self, plan: Plan) -> bool:
         """Show the plan to those who read this pod."""
@@ -210,6 +223,7 @@ class Peers:
             )
         reads = await asyncio.gather(*(self._read_at(at) for at in found))
         records: dict[str, Record] = {}
+        self._silent = reads.count(None)
         for at, read in zip(found, reads, strict=True):
             if read is None:
                 continue

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from proxy.fleet.leases import Hard
 from proxy.fleet.record import Portion, Share
 from proxy.fleet.shares import Shares, max_min
 from proxy.learn.decision import Decision
@@ -16,14 +16,6 @@ from proxy.learn.parameters import SIGHT
 START = 4
 """Slots of the whole fleet to begin with, where no pod was told another number."""
 _WANT_FADES = 0.7
-
-
-@dataclass(slots=True)
-class Hard:
-    """The owner's own totals of the whole fleet; None for none."""
-
-    slots: int | None = None
-    rate: float | None = None
 
 
 class Pilot:

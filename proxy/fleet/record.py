@@ -81,6 +81,16 @@ class Record(Struct):
     """Whether this pod carried calls since its last record."""
     is_leaving: bool = False
     """Whether this pod stops: it is to be given nothing, and keeps what its calls hold until they have ended."""
+    plan_id: str = ""
+    """The plan in force at this pod; "" for none."""
+    holds: dict[str, Share] = {}
+    """What this pod may use by limiter, where the owner set totals."""
+
+    @property
+    def serial(self) -> int:
+        """The serial of the plan in force; 0 for none."""
+        serial = self.plan_id.partition("@")[0]
+        return int(serial) if serial.isascii() and serial.isdigit() and len(serial) < 16 else 0
 
 
 class RecordError(ValueError):
@@ -104,6 +114,8 @@ def decode(data: bytes) -> Record:
         raise RecordError(f"version {record.version}, and this pod speaks {VERSION}")
     if not all(_is_sound(reading) for reading in record.readings.values()):
         raise RecordError("a reading counts what cannot be")
+    if not all(_is_count(share.slots) and 0 <= share.rate <= _MOST for share in record.holds.values()):
+        raise RecordError("it holds what cannot be")
     if record.plan is not None and not _is_sound_plan(record.plan):
         raise RecordError("its plan shares out what cannot be")
     return record

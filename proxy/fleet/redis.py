@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from proxy.fleet.board import Seen
+from proxy.fleet.leases import LEASE_S
 from proxy.fleet.record import (
     Plan,
     Record,
@@ -46,6 +47,8 @@ class Client(Protocol):
 class Redis:
     """A board in Redis. ``client`` runs the scripts."""
 
+    is_strict = True
+
     def __init__(self, *, pod: str, fleet: str, client: Client, monotonic: Callable[[], float]) -> None:
         self._pod = pod
         self._client = client
@@ -76,13 +79,13 @@ class Redis:
         self._is_pilot, self._id, self._body = is_pilot == 1, plan_id.decode(), body or self._body
         records = self._records(answer[5], record) if self._is_pilot else {}
         if self._is_pilot and was_pilot:
-            return Seen(is_pilot=True, records=records, is_whole=True)
+            return Seen(is_pilot=True, records=records, is_whole=True, lease_s=LEASE_S)
         if self._is_pilot:
             plan = self._plan(dict(zip(shares[::2], shares[1::2], strict=True)))
         else:
             plan = self._plan({self._pod.encode(): shares} if shares else {})
         self._is_awake = plan is None or plan.is_awake
-        return Seen(self._is_pilot, records, plan, age_ms / 1000.0, is_whole=self._is_pilot)
+        return Seen(self._is_pilot, records, plan, age_ms / 1000.0, is_whole=self._is_pilot, lease_s=LEASE_S)
 
     def _arguments(self, record: Record, is_leaving: bool = False) -> list[str | bytes | int]:
         flags = (self._is_pilot, record.is_awake or self._is_awake, is_leaving)

@@ -43,6 +43,9 @@ local was_pilot, is_awake, is_leaving = ARGV[4] == '1', ARGV[5] == '1', ARGV[6] 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
+-- A pod whose record ran out has lost its lease, and the pilot may have given it away since the plan there was made.
+local lasts = redis.call('ZSCORE', seen_key, pod)
+if not lasts or tonumber(lasts) < now then redis.call('HDEL', shares_key, pod) end
 redis.call('HSET', records_key, pod, record)
 redis.call('ZADD', seen_key, now + {RECORD_MS}, pod)
 

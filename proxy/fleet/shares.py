@@ -10,7 +10,10 @@ Worked example: a total of 7 for wants of 1, 9 and 9: real 1, 3 and 3. A total o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from typing import TypeVar
+
+K = TypeVar("K", bound=Hashable)
 
 _TURN_S = 2.0
 _TURN_CALLS = 8.0
@@ -19,9 +22,9 @@ _TURN_CALLS = 8.0
 _SHORT_S = 0.3
 
 
-def max_min(total: float, wants: Mapping[str, float]) -> dict[str, float]:
+def max_min(total: float, wants: Mapping[K, float]) -> dict[K, float]:
     """Return real shares: none above its want, equal beyond that, their sum the total where so much is wanted."""
-    shares: dict[str, float] = {}
+    shares: dict[K, float] = {}
     left, count = float(total), len(wants)
     for pod, want in sorted(wants.items(), key=lambda item: item[1]):
         shares[pod] = min(want, left / count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,12 +14,15 @@ from proxy.learn.evidence.tally import Reading, Tally
 class FakeBoard:
     """Shows what ``shows`` makes of the record that was posted; remembers what was posted, published and said on leaving."""
 
-    def __init__(self, shows: Callable[[Record], Seen]) -> None:
+    def __init__(self, shows: Callable[[Record], Seen], is_strict: bool = False) -> None:
         self.shows = shows
+        self.is_strict = is_strict
         self.posted: list[Record] = []
         self.published: list[Plan] = []
         self.left: list[Record] = []
         self.is_open = False
+        self.takes = True
+        """Whether plans are taken."""
 
     async def open(self) -> None:
         self.is_open = True
@@ -29,7 +33,7 @@ class FakeBoard:
 
     async def publish(self, plan: Plan) -> bool:
         self.published.append(plan)
-        return True
+        return self.takes
 
     async def leave(self, record: Record) -> None:
         self.left.append(record)
@@ -44,6 +48,7 @@ class FakeSeat:
     def __init__(self, monotonic: Callable[[], float], **over: Any) -> None:
         self._monotonic = monotonic
         self.shares: list[Share] = []
+        self.lease = (math.inf, Share(0))
         self.tally = Tally()
         self.says: dict[str, Any] = {"wanted": 0, **over}
 
@@ -52,6 +57,16 @@ class FakeSeat:
 
     def apply(self, share: Share) -> None:
         self.shares.append(share)
+        self.lease = (math.inf, share)
+
+    def until(self, at: float, then: Share) -> None:
+        self.lease = (at, then)
+
+    @property
+    def in_force(self) -> Share:
+        """What it may use now."""
+        until, then = self.lease
+        return then if self._monotonic() >= until else self.shares[-1]
 
     def carries(self, pages: int, took_s: float = 0.1) -> None:
         """So many more went well."""

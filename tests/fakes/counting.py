@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
-from proxy.admit.limit import Verdict
+from proxy.admit.limit import UNLIMITED, Verdict
 from proxy.base.outcomes import AttemptOutcome
 
 
 class CountingLimit:
     """A limit of ``value`` that hears what one that learns does; ``fails_at`` "start" or "end" makes it fail there."""
 
+    probes = UNLIMITED
     is_plain = False
 
     def __init__(self, value: int) -> None:

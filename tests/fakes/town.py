@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ from proxy.fleet.board import Board
 from proxy.fleet.member import PERIOD_S, Member
 from proxy.fleet.peers import Address, Peers
 from proxy.fleet.redis import Redis
-from proxy.fleet.redis_client import RedisClient
+from proxy.fleet.redis_client import RedisClient, RedisError
 from proxy.fleet.scripts import keys_of
 from tests.fakes.board import FakeSeat
 from tests.fakes.loop import PATIENCE_S
 from tests.fakes.redis import KINDS, Server, pass_time, server
+from tests.fakes.scripts import FakeRedis
 
 ROUNDS = 12
 """Nothing here takes so many turns, unless it failed."""
@@ -90,6 +91,14 @@ class Town:
 
     async def pass_time(self, passed_s: float) -> None:
         self.now += passed_s
+
+    def cut(self, pod: Any) -> None:
+        """Let a pod reach nobody."""
+
+        async def run(*_: object) -> None:
+            raise RedisError("cut")
+
+        pod.board._client.run = run
 
     async def rounds_until_pilot(self, pod: Pod) -> int:
         for number in range(ROUNDS):
@@ -170,6 +179,9 @@ class PeersTown(Town):
         self.pods.append(pod)
         return pod
 
+    def cut(self, pod: PeersPod) -> None:
+        """Who is dead answers nobody, and is still named."""
+
     async def answering(self, body: bytes) -> Address:
         """Somebody who answers so, whoever asks."""
 
@@ -210,6 +222,34 @@ class RedisTown(Town):
         await pass_time(self.server, keys_of(FLEET), passed_s, self.password)
 
 
+class ModelTown(Town):
+    """Where pods meet in what stands for a server in drawn worlds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.boards: dict[str, FakeRedis] = {}
+
+    async def pod(self, name: str, *, fleet: str = FLEET, **over: Any) -> Pod:
+        board = Redis(pod=name, fleet=fleet, client=self, monotonic=lambda: self.now)
+        pod = Pod(self, name, board, fleet, **over)
+        self.pods.append(pod)
+        return pod
+
+    async def run(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        return self.boards.setdefault(keys[0], FakeRedis(lambda: self.now)).run(script, args)
+
+    async def close(self) -> None:
+        """Nothing is open. A pod's board closes its client, which is this town."""
+
+
+@asynccontextmanager
+async def model_town(*names: str) -> AsyncIterator[ModelTown]:
+    made = ModelTown()
+    for name in names:
+        await made.pod(name)
+    yield made
+
+
 @asynccontextmanager
 async def peers_town(*names: str) -> AsyncIterator[PeersTown]:
     made = PeersTown()
@@ -237,6 +277,10 @@ async def redis_town(
 
 @asynccontextmanager
 async def town(kind: str, directory: Path, *names: str) -> AsyncIterator[Town]:
-    """A town of any kind: peers, or one of ``KINDS``."""
-    async with redis_town(kind, directory, *names) if kind in KINDS else peers_town(*names) as made:
+    """A town of any kind: peers, model, or one of ``KINDS``."""
+    if kind in KINDS:
+        there: AbstractAsyncContextManager[Town] = redis_town(kind, directory, *names)
+    else:
+        there = peers_town(*names) if kind == "peers" else model_town(*names)
+    async with there as made:
         yield made

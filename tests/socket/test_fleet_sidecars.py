@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -64,6 +65,33 @@ def test_two_sidecars_share_what_one_had_alone_and_give_it_back(kind: str, tmp_p
             await second.sidecar.run_until_stopped()
             await until(lambda: member.pods == 1, "it is alone again")
             assert first.limiter.limit.slots == member.total("default")[0]
+
+    run(trace())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_where_the_server_is_gone_calls_wait_for_the_owners_total(kind: str, tmp_path: Path) -> None:
+    """And go on when it is back; the app sees no error."""
+
+    async def trace() -> None:
+        origin = Origin(then=answer(200, b"page"))
+        async with server(kind, tmp_path) as its, origin:
+            fleet = {"redis_url": its.url, "name": "shop", "concurrency": 4}
+            async with House(
+                origin, fleet=fleet, queue={"max_wait": "60s"}, timeouts={"total": "60s"}, **ADAPTIVE
+            ) as one:
+                assert (await one.get()).status == 200
+                await its.stop()
+                await until(lambda: one.sidecar.member.is_cut_off, "it is cut off")
+                await until(lambda: not one.sidecar.member.holds_lease, "its lease has run out")
+                seen = len(origin.asked)
+                waiting = asyncio.ensure_future(one.get())
+                await until(lambda: one.limiter.waiting == 1, "the call waits")
+                await asyncio.sleep(0.2)
+                assert len(origin.asked) == seen
+                await its.start()
+                assert (await waiting).status == 200
 
     run(trace())
 

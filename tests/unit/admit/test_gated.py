@@ -31,15 +31,17 @@ SPACING_S = 0.03
 class Learning:
     """A limit that learns, and remembers what it was told."""
 
+    probes = UNLIMITED
     is_plain = False
 
     def __init__(self, value: int = 4) -> None:
         self.value = value
         self.nominal = float(value)
         self.told: list[str] = []
+        self.pause_s = 0.0
 
     def next_start_s(self, now: float) -> float:
-        return 0.0
+        return self.pause_s
 
     def next_change_s(self, now: float) -> float:
         return 7.0
@@ -117,6 +119,17 @@ def test_a_limit_that_learns_is_told_when_the_gate_closes_and_opens() -> None:
     ]
     it.next_start_s(20.0)
     assert it.next_change_s(20.0) == 7.0
+
+
+def test_a_lease_covers_the_probe_as_well() -> None:
+    """Its slots and its pace: the owner's total holds while everything fails, too."""
+    limit = Learning()
+    it = gated(limit)
+    fail(it, 10.0, 6)
+    limit.probes = 2
+    assert (it.next_start_s(12.0), it.value) == (0.0, 2)
+    limit.pause_s = 3.0
+    assert it.next_start_s(12.0) == 3.0
 
 
 def test_another_limit_put_behind_a_closed_gate_finds_it_closed() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.admit.learned import LearnedLimit
-from proxy.admit.limit import Verdict
+from proxy.admit.limit import UNLIMITED, Verdict
 from proxy.base.outcomes import AttemptOutcome
 
 T = 1000.0
@@ -239,3 +239,29 @@ def test_busy_seconds_are_the_integral_of_slots_in_use_and_cooling(steps: list[t
     limit.count(now)
     spans += [(began, now) for began in out] + [(began, min(until, now)) for began, until in cooling]
     assert limit.busy_s == pytest.approx(sum(until - began for began, until in spans), abs=1e-6)
+
+
+def test_a_lease_ends_by_the_limits_own_clock() -> None:
+    """Nobody has to say so, and no timer: whoever asks to start finds it ended."""
+    limit = made(4)
+    limit.apply(T, 4, 0.0)
+    limit.lease(T + 2.5, 0, 0.0)
+    assert (limit.next_start_s(T + 2.4), limit.value, limit.probes) == (0.0, 4, 4)
+    assert (limit.next_start_s(T + 2.5), limit.value, limit.probes) == (0.0, 0, 0)
+    limit.apply(T + 3.0, 3, 0.0)
+    limit.lease(T + 5.5, 1, 2.0)
+    limit.next_start_s(T + 5.0)
+    assert limit.value == 3
+    limit.next_start_s(T + 6.0)
+    assert (limit.value, limit.rate) == (1, 2.0)
+
+
+def test_a_share_that_is_no_lease_lets_any_probe_go() -> None:
+    assert made(0).probes == UNLIMITED
+
+
+def test_slots_set_by_hand_are_leased_to_nobody() -> None:
+    limit = made(4, is_fixed=True)
+    limit.lease(T, 0, 0.0)
+    limit.next_start_s(T + 1.0)
+    assert limit.value == 4

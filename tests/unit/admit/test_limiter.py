@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from proxy.admit.bucket import TokenBucket
-from proxy.admit.limit import FixedLimit, Verdict
+from proxy.admit.limit import UNLIMITED, FixedLimit, Verdict
 from proxy.admit.limiter import Limiter
 from proxy.admit.permit import Permit
 from proxy.admit.queue import Priority
@@ -158,6 +158,7 @@ def test_a_waiter_cancelled_in_the_step_of_its_grant_gives_the_slot_back() -> No
 class Broken:
     """A limit of one that fails when it should learn."""
 
+    probes = UNLIMITED
     is_plain = False
     value = 1
     nominal = 1.0

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from proxy.admit.bucket import TokenBucket
-from proxy.admit.limit import FixedLimit, Verdict
+from proxy.admit.limit import UNLIMITED, FixedLimit, Verdict
 from proxy.admit.limiter import Limiter
 from proxy.admit.permit import Permit
 from proxy.admit.queue import Priority
@@ -29,6 +29,7 @@ FAR = float("inf")
 class TimedLimit:
     """``value_at`` tells the limit at a time, and when to look again; between two starts lie ``pace_s``."""
 
+    probes = UNLIMITED
     is_plain = False
 
     def __init__(

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from proxy.fleet.board import Alone, Seen
+from proxy.fleet.leases import Hard
 from proxy.fleet.member import IDLE_S, PERIOD_S, Member
-from proxy.fleet.pilot import Hard
 from proxy.fleet.record import VERSION, Plan, Portion, Record, Share
 from proxy.learn.decision import Decision
 from proxy.learn.evidence.tally import Reading, Tally, Window
@@ -445,6 +445,132 @@ def test_a_pod_by_itself_is_its_own_pilot() -> None:
         assert (member.is_pilot, member.is_cut_off, member.pods) == (True, False, 1)
         assert member.total("default")[0] == seat.shares[-1].slots == 8
         await member.leave()
+        await member.close()
+
+    run(trace())
+
+
+# leases of the owner's totals
+
+
+def leased(shows: Callable[[Record], Seen], hard: Hard, *, is_strict: bool) -> Pod:
+    pod = Pod(shows, hard=hard)
+    pod.board.is_strict = is_strict
+    return pod
+
+
+def for_a_while(mine: Share, most: int = 4) -> Callable[[Record], Seen]:
+    return lambda _: Seen(is_pilot=False, plan=plan(mine, most=most), lease_s=2.5)
+
+
+def test_where_leases_are_strict_a_pod_without_one_waits(caplog: pytest.LogCaptureFixture) -> None:
+    """From when its lease has run out, by its own clock; however long that lasts. It is never alone."""
+    pod = leased(for_a_while(Share(7)), Hard(12), is_strict=True)
+    pod.turns(2)
+    pod.board.shows = silent
+    pod.turns(3)
+    pod.now += 0.4
+    assert pod.seat.in_force == Share(7)
+    pod.now += 0.2
+    assert pod.seat.in_force == Share(0)
+    pod.turns(60)
+    assert (pod.seat.in_force, pod.member.is_pilot) == (Share(0), False)
+    assert [each.message for each in caplog.records] == [
+        "fleet: no other pod answers; calls wait while there is no lease"
+    ]
+    pod.board.shows = for_a_while(Share(3))
+    pod.turns()
+    assert pod.seat.in_force == Share(3)
+
+
+def test_elsewhere_it_has_one_part_of_as_many_as_pods_were_known() -> None:
+    """And not more than its share."""
+    for mine, part in ((Share(7, 8.0, 7), Share(3, 5.0, 3)), (Share(2, 4.0, 2), Share(2, 4.0, 2))):
+        pod = leased(for_a_while(mine), Hard(12, 20.0), is_strict=False)
+        pod.turns(2)
+        pod.board.shows = silent
+        pod.now += 2.0
+        assert pod.seat.in_force == part
+        pod.turns(40)
+        assert pod.member.is_alone
+        assert pod.seat.in_force.slots <= 3
+        assert pod.seat.in_force.rate <= 5.0
+
+
+def test_a_pod_that_was_never_told_a_share_has_none() -> None:
+    pod = leased(silent, Hard(12), is_strict=True)
+    pod.turns(60)
+    assert pod.seat.shares == []
+
+
+def test_where_others_are_named_and_silent_it_waits_and_then_has_its_part() -> None:
+    """It may be the first, or the one that sees nobody."""
+    pod = leased(lambda record: Seen(True, {ME: record}, missing=2), Hard(12), is_strict=False)
+    pod.turns(20)
+    assert pod.seat.in_force.slots == 0
+    pod.seat.says["wanted"] = 30
+    pod.turns(2)
+    assert pod.seat.in_force.slots == 4
+    pod.board.shows = lambda record: Seen(True, {ME: record}, missing=0)
+    pod.turns(2)
+    assert pod.seat.in_force.slots > 0
+
+
+def test_a_plan_older_than_the_one_in_force_is_not_obeyed_where_leases_are_strict() -> None:
+    """A board that has lost the last ones would give this pod what others hold by now."""
+    pod = leased(lambda _: Seen(False, plan=plan(Share(3), serial=9), lease_s=2.5), Hard(12), is_strict=True)
+    pod.turns()
+    pod.board.shows = lambda _: Seen(False, plan=plan(Share(8), serial=7), lease_s=2.5)
+    pod.turns()
+    assert pod.seat.in_force == Share(3)
+
+
+def test_a_pilot_says_more_than_any_pod_has_heard() -> None:
+    """A board that was emptied begins at 1: who holds a lease of a plan of before would not obey."""
+    heard = other("3-c", plan_id="41@3-c")
+    pod = leased(
+        lambda record: Seen(True, {ME: record, "3-c": heard}, is_whole=True), Hard(12), is_strict=True
+    )
+    pod.turns()
+    assert pod.board.published[0].serial == 42
+
+
+def test_a_plan_that_was_not_taken_is_not_in_force_and_the_pilot_begins_anew() -> None:
+    pod = leased(
+        lambda record: Seen(True, {ME: record}, is_whole=True, lease_s=2.5), Hard(12), is_strict=True
+    )
+    pod.turns(8)
+    assert pod.seat.in_force.slots > 0
+    before = pod.seat.shares[-1]
+    pod.board.takes = False
+    pod.turns()
+    assert (pod.seat.shares[-1], pod.member.is_pilot) == (before, False)
+
+
+def test_a_pod_that_drains_keeps_its_lease_and_gives_it_back_in_the_end() -> None:
+    """Its app still calls."""
+
+    async def trace() -> None:
+        member, board, seat = living(for_a_while(Share(7)), hard=Hard(12))
+        board.is_strict = True
+        await member.open()
+        await member.leave()
+        await asyncio.sleep(3.0)
+        assert board.left == []
+        assert seat.in_force == Share(7)
+        await member.close()
+        assert [record.is_leaving for record in board.left] == [True]
+
+    run(trace())
+
+
+def test_where_leases_are_not_strict_a_pod_that_drains_keeps_its_part() -> None:
+    async def trace() -> None:
+        member, board, seat = living(for_a_while(Share(7)), hard=Hard(12))
+        await member.open()
+        await member.leave()
+        assert seat.in_force == Share(3)
+        assert board.left[0].holds == {"default": Share(3)}
         await member.close()
 
     run(trace())

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from proxy.fleet.pilot import START, Hard, Pilot
+from proxy.fleet.leases import Hard
+from proxy.fleet.pilot import START, Pilot
 from proxy.learn.decision import Decision
 from proxy.learn.evidence.tally import Reading, Tally
 from proxy.learn.learner import Learner
