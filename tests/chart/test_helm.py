@@ -115,7 +115,7 @@ def test_the_certificate_is_for_the_service_and_by_the_authority_in_the_webhook(
             ["upstream.url=http://a", "limits.concurrency.min=9", "limits.concurrency.max=3"],
             "min may not exceed max",
         ),
-        (["upstream.url=http://a", "fleet.mode=redis"], "fleet: mode redis: not in this release"),
+        (["upstream.url=http://a", "fleet.mode=redis"], "fleet: mode redis needs redis_url"),
         (["upstream.url=http://a", "injector.tls.mode=existing"], "needs secretName and caBundle"),
         (["upstream.url=http://a", "injector.tls.days=30"], "renewDays must be less than days"),
         (["upstream.url=http://a", "capture.mode=redirect", "runAsUser=null"], "runAsUser: required"),

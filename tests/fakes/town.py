@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -242,17 +243,12 @@ class ModelTown(Town):
         """Nothing is open. A pod's board closes its client, which is this town."""
 
 
-@asynccontextmanager
-async def model_town(*names: str) -> AsyncIterator[ModelTown]:
-    made = ModelTown()
-    for name in names:
-        await made.pod(name)
-    yield made
+MadeTown = TypeVar("MadeTown", bound=Town)
 
 
 @asynccontextmanager
-async def peers_town(*names: str) -> AsyncIterator[PeersTown]:
-    made = PeersTown()
+async def settled(made: MadeTown, *names: str) -> AsyncIterator[MadeTown]:
+    """A town with some pods, closed in the end."""
     try:
         for name in names:
             await made.pod(name)
@@ -261,26 +257,38 @@ async def peers_town(*names: str) -> AsyncIterator[PeersTown]:
         await made.close()
 
 
-@asynccontextmanager
-async def redis_town(
-    kind: str, directory: Path, *names: str, options: Sequence[str] = ()
-) -> AsyncIterator[RedisTown]:
-    async with server(kind, directory, *options) as its:
-        made = RedisTown(its)
-        try:
-            for name in names:
-                await made.pod(name)
-            yield made
-        finally:
-            await made.close()
+def peers_town(*names: str) -> AbstractAsyncContextManager[PeersTown]:
+    """Pods that read each other."""
+    return settled(PeersTown(), *names)
 
 
 @asynccontextmanager
-async def town(kind: str, directory: Path, *names: str) -> AsyncIterator[Town]:
+async def redis_town(kind: str, directory: Path, *names: str) -> AsyncIterator[RedisTown]:
+    """Pods that meet in a server of a kind."""
+    async with server(kind, directory) as its, settled(RedisTown(its), *names) as made:
+        yield made
+
+
+def town(kind: str, directory: Path, *names: str) -> AbstractAsyncContextManager[Town]:
     """A town of any kind: peers, model, or one of ``KINDS``."""
     if kind in KINDS:
-        there: AbstractAsyncContextManager[Town] = redis_town(kind, directory, *names)
-    else:
-        there = peers_town(*names) if kind == "peers" else model_town(*names)
-    async with there as made:
-        yield made
+        return redis_town(kind, directory, *names)
+    return settled(PeersTown() if kind == "peers" else ModelTown(), *names)
+
+
+@asynccontextmanager
+async def silent_server() -> AsyncIterator[Address]:
+    """Takes connections and says nothing."""
+    never = asyncio.Event()
+
+    async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await never.wait()
+        writer.close()
+
+    its = await asyncio.start_server(hang, "127.0.0.1", 0)
+    try:
+        yield its.sockets[0].getsockname()
+    finally:
+        never.set()
+        its.close()
+        await its.wait_closed()

@@ -13,6 +13,7 @@ from proxy.fleet.peers import Address
 from proxy.fleet.record import MOST_BYTES, VERSION, Record, decode, encode
 from tests.fakes.loop import run
 from tests.fakes.town import peers_town as town
+from tests.fakes.town import silent_server
 
 SHORT_S = 0.5
 """How long a pod waits for one that hangs; where none does, a machine that is busy may take its time."""
@@ -118,24 +119,14 @@ def test_a_peer_that_hangs_does_not_hold_up_the_others() -> None:
     """It may be the lowest of all, or come in between: every round ends, and the others have their shares."""
 
     async def trace() -> None:
-        never = asyncio.Event()
-
-        async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await never.wait()
-            writer.close()
-
-        server = await asyncio.start_server(hang, "127.0.0.1", 0)
-        async with town() as it:
+        async with silent_server() as silent, town() as it:
             for name in ("1-a", "2-b"):
                 await it.pod(name, read_s=SHORT_S)
-            it.places.insert(0, server.sockets[0].getsockname())
+            it.places.insert(0, silent)
             await it.round(4)
             assert it.pilots == ["1-a"]
             assert it.pods[1].shares.keys() == {"1-a", "2-b"}
             assert not it.pods[0].member.is_cut_off
-        never.set()
-        server.close()
-        await server.wait_closed()
 
     run(trace())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import signal
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from tests.fakes.loop import PATIENCE_S, run
 from tests.fakes.ports import free_port
 from tests.fakes.redis import KINDS, Server
 from tests.fakes.redis import server as started
-from tests.fakes.town import FLEET, RedisTown, redis_town
+from tests.fakes.town import FLEET, RedisTown, redis_town, silent_server, town
 
 of_each_kind = pytest.mark.parametrize("kind", list(KINDS))
 SHORT_S = 0.2
@@ -162,26 +161,15 @@ def test_a_server_that_takes_connections_and_says_nothing_holds_up_no_turn(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def trace() -> None:
-        never = asyncio.Event()
-
-        async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await never.wait()
-            writer.close()
-
-        server = await asyncio.start_server(hang, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        for scheme in ("redis", "redis+cluster", "redis+sentinel"):
-            path = "/board" if "sentinel" in scheme else ""
-            client = RedisClient(parse_redis_url(f"{scheme}://127.0.0.1:{port}{path}"), answer_s=SHORT_S)
-            for _ in range(2):
-                with pytest.raises(
-                    RedisError, match=r"no answer within 0\.2 s|no node|no connection|no primary"
-                ):
-                    await client.run(TURN, keys_of(FLEET), [])
-            await client.close()
-        never.set()
-        server.close()
-        await server.wait_closed()
+        async with silent_server() as (_, port):
+            for scheme, path in (("redis", ""), ("redis+cluster", ""), ("redis+sentinel", "/board")):
+                client = RedisClient(parse_redis_url(f"{scheme}://127.0.0.1:{port}{path}"), answer_s=SHORT_S)
+                for _ in range(2):
+                    with pytest.raises(
+                        RedisError, match=r"no answer within 0\.2 s|no node|no connection|no primary"
+                    ):
+                        await client.run(TURN, keys_of(FLEET), [])
+                await client.close()
 
     run(trace())
 
@@ -237,6 +225,26 @@ def test_an_idle_pilot_stays_until_a_pod_carries_calls(tmp_path: Path) -> None:
             assert second.member.is_pilot
             await first.member.turn()
             assert it.pilots == ["2-b"]
+
+    run(trace())
+
+
+@pytest.mark.parametrize("kind", ["model", *KINDS])
+def test_a_pod_whose_record_ran_out_gets_no_share_of_the_plan_that_is_there(
+    kind: str, tmp_path: Path
+) -> None:
+    """The pilot may have seen that it is gone, and be about to give its lease to others."""
+
+    async def trace() -> None:
+        async with town(kind, tmp_path, "1-a", "2-b") as it:
+            await it.round(4)
+            _, second = it.pods
+            await it.pass_time(3.0)
+            seen = await second.board.turn(second.member._record())
+            assert seen.plan is not None
+            assert seen.plan.portions["default"].shares.keys() == {"1-a"}
+            await it.round(4)
+            assert second.slots == second.shares["2-b"]
 
     run(trace())
 
