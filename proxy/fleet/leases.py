@@ -225,6 +225,8 @@ def _lease(
     may_grow: bool,
     divide: Callable[[float, Mapping[Claim, float]], Mapping[Claim, float]],
 ) -> dict[Claim, float]:
+    if sum(wanted.values()) > total:  # a total that has become less: what is held shrinks to it as well
+        wanted = divide(max(0.0, total), wanted)
     leased = {claim: min(want, used.get(claim, 0)) for claim, want in wanted.items()}
     free = total - sum(used.values())
     if may_grow and free > 0:

@@ -165,7 +165,7 @@ class Member:
             await asyncio.gather(self._task, return_exceptions=True)
             if not self.is_leaving and self._is_leased:
                 self.is_leaving, self.is_pilot = True, False
-                await self.board.leave(self._record())
+                await self.board.leave(msgspec.structs.replace(self._record(), holds={}))
         await self.board.close()
 
     # turns
@@ -272,12 +272,11 @@ class Member:
 
     def _totals(self, now: float, seen: Seen) -> Hard:
         """The totals that this pod, which is the pilot, may lease out."""
-        if self.is_cut_off:
-            return self._hard.part(self._most)
-        if self.board.is_strict or self._has_met or not seen.missing:
-            return self._hard
-        # It may be that nobody else is there yet, or that it is this pod that sees nobody.
-        return self._hard.part(1 + seen.missing) if now - self._began_at >= _ALONE_AFTER_S else Hard(0, 0.0)
+        if seen.missing and not self._has_met and not self.board.is_strict:
+            # It may be that nobody else is there yet, or that it is this pod that sees nobody.
+            waits = now - self._began_at < _ALONE_AFTER_S
+            return Hard(0, 0.0) if waits else self._hard.part(1 + seen.missing)
+        return self._hard.part(self._most) if self.is_cut_off else self._hard
 
     async def _decide(self, now: float, seen: Seen, before: float) -> None:
         if not self.is_pilot or (self._is_part and not self.is_cut_off):
@@ -452,7 +451,8 @@ class Member:
 
 def _has_left(record: Record) -> bool:
     """Whether a pod that stops holds nothing any more."""
-    return record.is_leaving and not any(reading.inflight for reading in record.readings.values())
+    holds = [reading.inflight for reading in record.readings.values()]
+    return record.is_leaving and not any([*holds, *(share.slots for share in record.holds.values())])
 
 
 def _parting(record: Record) -> Record:

@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 from proxy.admit.learned import LearnedLimit
 from proxy.admit.limit import Verdict
 from proxy.base.outcomes import FIRST, AttemptOutcome
+from proxy.fleet.board import Board
 from proxy.fleet.leases import Hard
 from proxy.fleet.member import Member
 from proxy.fleet.record import Share
 from proxy.fleet.redis import Redis
 from proxy.learn.evidence.tally import Reading, Tally
+from tests.fakes.lines import VirtualPeers, Wires
 from tests.fakes.loop import until
 from tests.fakes.scripts import FakeRedis, Line
 from tests.fakes.virtual import now, run
@@ -33,7 +35,7 @@ DRAWN = (Phase.explicit, Phase.reuse, Phase.generate)
 class App:
     """A pod: threads that call, a limit, and its place in the fleet."""
 
-    def __init__(self, name: str, board: Callable[[str], Redis], hard: Hard, rng: random.Random) -> None:
+    def __init__(self, name: str, board: Callable[[str], Board], hard: Hard, rng: random.Random) -> None:
         self.name = name
         self.rng = rng
         self.threads = rng.randint(0, 12)
@@ -99,6 +101,10 @@ class App:
         return max(len(self.under_way), self.limit.slots)
 
     @property
+    def is_on_its_own(self) -> bool:
+        return self.member.is_cut_off and self.member._is_part
+
+    @property
     def rate(self) -> float:
         self.limit.next_start_s(now())
         return self.limit.rate if self.limit.slots else 0.0
@@ -129,6 +135,8 @@ class World:
         self.loss = loss
         self.redis = FakeRedis(now)
         self.lines: dict[str, Line] = {}
+        self.wires: Wires | None = None
+        """Where pods read each other; None where they meet in a Redis."""
         self.apps: list[App] = []
         self.draining: list[App] = []
         self.count = 0
@@ -136,7 +144,9 @@ class World:
         """Slots and rate in use, at each look."""
         self.tasks: list[asyncio.Task[None]] = []
 
-    def board(self, name: str) -> Redis:
+    def board(self, name: str) -> Board:
+        if self.wires is not None:
+            return VirtualPeers(name, self.wires)
         line = self.lines[name] = Line(self.redis, self.rng, self.loss)
         return Redis(pod=name, fleet="http://a", client=line, monotonic=now)
 
@@ -163,9 +173,15 @@ class World:
             self.begin(self.join())
         elif what == "die" and app is not None:
             app.die()
+            if isinstance(app.board, VirtualPeers):
+                app.board.is_dead = True
         elif what == "drain" and app is not None and app not in self.draining:
             self.draining.append(app)
             self.begin(app.drain())
+        elif self.wires is not None:
+            if what == "cut" and app is not None and self.wires.may_cut:
+                self.wires.cut.add(app.name)
+                self.later(self.wires.cut.clear, 8.0)
         elif what == "cut" and app is not None:
             line = self.lines[app.name]
             line.is_cut = True
@@ -193,6 +209,14 @@ class World:
 
     def look(self) -> None:
         here = [app for app in self.apps if not app.is_gone]
+        for app in here:
+            app.limit.next_start_s(now())
+        if self.wires is not None:
+            # Who has no lease has its part, and that comes on top of what a pilot leases.
+            without = [app for app in here if not app.member.holds_lease or app.is_on_its_own]
+            parts = {app.name: (self.hard.slots or 0) // app.member._most for app in without}
+            assert all(app.limit.slots <= parts[app.name] for app in without), parts
+            here = [] if self.wires.may_cut else [app for app in here if app not in without]
         slots, rate = sum(app.uses for app in here), sum(app.rate for app in here)
         self.used.append((slots, rate))
         held = {app.name: (app.limit, app.member._holder.holds()) for app in here}
@@ -230,6 +254,17 @@ def test_what_pods_use_never_exceeds_the_owners_slots(seed: int, loss: float, sl
 @given(seed=st.integers(0, 2**32), loss=st.sampled_from([0.0, 0.02, 0.2]), rate=st.floats(0.5, 50.0))
 def test_what_pods_start_never_exceeds_the_owners_rate(seed: int, loss: float, rate: float) -> None:
     run(World(seed, Hard(rate=rate), loss).pass_by(40.0))
+
+
+@settings(max_examples=30, deadline=None, phases=DRAWN)
+@given(seed=st.integers(0, 2**32), slots=st.integers(1, 30), may_cut=st.booleans())
+def test_peers_that_see_each_other_never_exceed_the_owners_slots(
+    seed: int, slots: int, may_cut: bool
+) -> None:
+    """Whoever joins, dies or drains. A pod without a lease uses no more than one part of the most pods it has known."""
+    world = World(seed, Hard(slots=slots), 0.0)
+    world.wires = Wires(world.rng, may_cut)
+    run(world.pass_by(40.0))
 
 
 def test_where_nothing_fails_the_totals_are_used() -> None:

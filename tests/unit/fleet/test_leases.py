@@ -122,6 +122,14 @@ def test_a_rate_is_leased_like_slots_and_none_is_no_slot() -> None:
     assert made.portions["default"].shares["c"] == Share(5, 3.5)
 
 
+@pytest.mark.parametrize(("total", "left"), [(0, 0), (3, 3)])
+def test_a_total_that_has_become_less_takes_back_what_is_held(total: int, left: int) -> None:
+    """As that of a pilot that sees nobody any more, and goes on with its part."""
+    leases = Leases()
+    cut(leases, plan(1, {"a": 8}), record("a"))
+    assert cut(leases, plan(2, {"a": 8}), record("a", 8, of=1), total=total) == {"a": left}
+
+
 def test_a_rate_that_hardly_changes_stays() -> None:
     leases = Leases()
     cut(leases, plan(1, {"a": Share(5, 6.0)}), record("a"), total=Hard(rate=10.0))
