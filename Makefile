@@ -39,7 +39,7 @@ COMPILED    := $(VENV)/compiled
 AS_COMPILED  = TESTS_COMPILED=1 PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-compiled test-kube test-cluster chart compiled lint lint-format lint-style lint-types lint-imports lint-locks format bench goodput sim-weather soak pull lock image image-check clean
+.PHONY: help demo test test-compiled test-kube test-cluster chart compiled lint lint-format lint-style lint-types lint-imports lint-locks format bench goodput sim-weather soak failover pull lock image image-check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ sim-weather: $(VENV)/.dev  ## a fleet on 400 upstreams drawn at random, against 
 
 soak: $(VENV)/.dev parts-test  ## a million calls through one sidecar, and every row of Datasette; minutes
 	@$(BIN)/python -m pytest -m soak -s tests/soak tests/e2e $(SOAK)
+
+failover: $(VENV)/.dev parts-test  ## a cluster of Redis and one of Valkey whose primary dies under a fleet; seconds
+	@$(BIN)/python -m pytest -m soak tests/socket/test_fleet_failover.py $(PYTEST)
 
 pull: $(VENV)/.dev  ## a million rows from Datasette through eight sidecars and a layer of faults
 	@$(BIN)/python -m pytest -m soak -s tests/e2e/test_datasette.py $(SOAK)
