@@ -106,7 +106,7 @@ class Daemon:
 
     def cpu_s(self) -> float:
         """Processor seconds, user and system, of the process, its children and those it has waited for."""
-        return sum(_cpu_ticks(pid) for pid in _tree(self.pid)) / _TICKS_PER_S
+        return cpu_ticks(self.pid) / _TICKS_PER_S
 
     def memory(self) -> Memory:
         status = [_status(pid) for pid in _tree(self.pid)]
@@ -116,18 +116,27 @@ class Daemon:
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
 
+def cpu_ticks(pid: int) -> int:
+    """Ticks of processor time of a process, its children and those it has waited for; 0 once it is gone."""
+    return sum(_own_ticks(each) for each in _tree(pid))
+
+
 def _tree(pid: int) -> list[int]:
     found = [pid]
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        for child in (thread / "children").read_text().split():
-            found += _tree(int(child))
+    with contextlib.suppress(OSError):  # a process that leaves meanwhile has no children any more
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            for child in (thread / "children").read_text().split():
+                found += _tree(int(child))
     return found
 
 
-def _cpu_ticks(pid: int) -> int:
+def _own_ticks(pid: int) -> int:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0
     # proc(5): the name in brackets may hold spaces; utime stime cutime cstime are fields 14 to 17.
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(int(field) for field in fields[11:15])
+    return sum(int(field) for field in text.rpartition(")")[2].split()[11:15])
 
 
 def _status(pid: int) -> dict[str, int]:

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from proxy.lab.arms import READY_WITHIN_S, STOP_AFTER_DEADLINE_S, Plan
 from proxy.lab.children import Child, Children
 from proxy.lab.pod import Order
 from tests.bench.goodput.peers import PEERS, Scene, Stand
+from tests.e2e.daemon import cpu_ticks
 
 WATCH_EVERY_S = 0.1
 POLL_EVERY_S = 5.0
@@ -76,10 +77,27 @@ def run(plan: Plan, peer: str, window: Window, logs: Path) -> Record:
     with Children(logs) as children:
         upstream, addresses = _start_upstream(plan, children)
         stand = PEERS[peer](Scene(addresses, plan, logs, children))
-        pods = _start_pods(plan, children, stand.targets)
-        record = Record(window, [[] for _ in pods], told=list(stand.told))
-        _Watch(record, pods, [upstream, *stand.processes], stand, addresses[0]).until_done()
-        return record
+        pods = start_pods(plan, children, stand.targets)
+        others = [upstream, *stand.processes]
+        return watch(window, pods, others, stand, lambda: json.loads(get(f"http://{addresses[0]}/lab/stats")))
+
+
+def watch(
+    window: Window,
+    pods: Sequence[Child],
+    others: Sequence[Child],
+    stand: Stand,
+    stats: Callable[[], Mapping[str, Any]],
+    look: Callable[[float], None] = lambda elapsed_s: None,
+) -> Record:
+    """Let the pods go and follow them to their end; raises ChildError.
+
+    ``stats`` returns the upstream's counters: ``attempts``, ``max_in_flight``, ``connections_opened``, ``by_why``.
+    ``look`` is called about ten times a second with the seconds since the start.
+    """
+    record = Record(window, [[] for _ in pods], told=list(stand.told))
+    _Watch(record, pods, others, stand, stats, look).until_done()
+    return record
 
 
 def _start_upstream(plan: Plan, children: Children) -> tuple[Child, list[str]]:
@@ -88,12 +106,14 @@ def _start_upstream(plan: Plan, children: Children) -> tuple[Child, list[str]]:
     return child, list(child.wait_ready(READY_WITHIN_S)["addresses"])
 
 
-def _start_pods(plan: Plan, children: Children, targets: Sequence[str]) -> list[Child]:
+def start_pods(
+    plan: Plan, children: Children, targets: Sequence[str], module: str = "tests.bench.goodput.pod"
+) -> list[Child]:
+    """The pods of ``module``, each with its target, waiting for the word to go."""
     pods = []
     for pod, target in enumerate(targets):
         order = Order(pod, plan.threads, plan.pages, target, plan.seconds + TAIL_S, plan.seed, plan.habits)
-        argv = [sys.executable, "-m", "tests.bench.goodput.pod", order.as_text()]
-        pods.append(children.start(f"pod-{pod}", argv))
+        pods.append(children.start(f"pod-{pod}", [sys.executable, "-m", module, order.as_text()]))
     for child in pods:
         child.wait_ready(READY_WITHIN_S)
     return pods
@@ -103,13 +123,20 @@ class _Watch:
     """Follows the pods of one run, and looks at upstream, machine and sidecars at the right moments."""
 
     def __init__(
-        self, record: Record, pods: Sequence[Child], others: Sequence[Child], stand: Stand, upstream: str
+        self,
+        record: Record,
+        pods: Sequence[Child],
+        others: Sequence[Child],
+        stand: Stand,
+        stats: Callable[[], Mapping[str, Any]],
+        look: Callable[[float], None],
     ) -> None:
         self._record = record
         self._pods = pods
         self._others = others
         self._ops = stand.ops
-        self._upstream = upstream
+        self._stats = stats
+        self._look = look
         self._polls = 0
 
     def until_done(self) -> None:
@@ -134,6 +161,7 @@ class _Watch:
                 record.marks.append(self._mark(time.monotonic() - started))
             if elapsed_s < window.seconds:
                 self._poll(elapsed_s)
+                self._look(elapsed_s)
         record.marks += [self._mark(time.monotonic() - started) for _ in range(1 + len(due))]
 
     def _heard(self, index: int, child: Child, t: float) -> bool:
@@ -151,8 +179,7 @@ class _Watch:
         return True
 
     def _mark(self, t: float) -> Mark:
-        pids = [child.popen.pid for child in (*self._pods, *self._others)]
-        return Mark(t, json.loads(_get(f"http://{self._upstream}/lab/stats")), _cpu(pids))
+        return Mark(t, self._stats(), _cpu())
 
     def _poll(self, t: float) -> None:
         """Ask one sidecar at a time, so that each is asked every ``POLL_EVERY_S`` and no look takes long."""
@@ -161,7 +188,7 @@ class _Watch:
         pod = self._polls % len(self._ops)
         self._polls += 1
         try:
-            text = _get(f"http://{self._ops[pod]}/metrics", timeout_s=2).decode()
+            text = get(f"http://{self._ops[pod]}/metrics", timeout_s=2).decode()
         except OSError:  # one that is too busy to tell is asked again in its turn
             return
         told = {name: float(value) for name, value in _LIMIT.findall(text)}
@@ -169,22 +196,14 @@ class _Watch:
         self._record.limits.setdefault(pod, []).append((round(t, 1), values))
 
 
-def _get(url: str, timeout_s: float = 10) -> bytes:
+def get(url: str, timeout_s: float = 10) -> bytes:
+    """The body of a URL, without a proxy; raises OSError."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(url, timeout=timeout_s) as answer:
         body: bytes = answer.read()
         return body
 
 
-def _cpu(pids: Sequence[int]) -> Cpu:
+def _cpu() -> Cpu:
     ticks = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
-    return Cpu(sum(ticks), sum(ticks) - ticks[3] - ticks[4], sum(_ticks(pid) for pid in [os.getpid(), *pids]))
-
-
-def _ticks(pid: int) -> int:
-    """User and system time of a process; 0 once it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0
-    return int(fields[11]) + int(fields[12])
+    return Cpu(sum(ticks), sum(ticks) - ticks[3] - ticks[4], cpu_ticks(os.getpid()))

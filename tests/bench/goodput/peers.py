@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from proxy.lab.arms import READY_WITHIN_S, Plan, pod_limits, sidecar_argvs, told_settings
 from proxy.lab.children import Child, Children
@@ -22,8 +22,16 @@ from tests.parts import where
 
 CONFIGS = Path(__file__).with_name("configs")
 ENVOY = [str(Path(sys.executable).with_name("envoy")), "--concurrency", "1", "-l", "error"]
+NGINX = [where("nginx") or "nginx", "-c"]
 NAME = "fragile.test"
 NGINX_TRIES = 4
+
+
+class Site(Protocol):
+    """Where processes are started: a folder for their files, and the children of the run."""
+
+    folder: Path
+    children: Children
 
 
 @dataclass(slots=True)
@@ -48,10 +56,11 @@ class Scene:
 
 @dataclass(slots=True)
 class Stand:
-    """A peer that serves: where each pod calls, Sidegate's ops ports, its processes and what they were told."""
+    """A peer that serves: where each pod calls, Sidegate's ops and admin ports, its processes and what they were told."""
 
     targets: Sequence[str]
     ops: Sequence[str] = ()
+    admins: Sequence[str] = ()
     processes: Sequence[Child] = ()
     told: Sequence[Mapping[str, Any]] = field(default_factory=list)
 
@@ -74,8 +83,8 @@ def start_haproxy_right(scene: Scene) -> Stand:
         f"  server s{i} {address} maxconn {part} pool-max-conn {part}"
         for i, (address, part) in enumerate(zip(scene.addresses, parts, strict=True))
     )
-    port, child = _start(scene, "haproxy-right.conf", _haproxy(), {"@SERVERS@": servers})
-    _wait(port, child)
+    port, child = start_configured(scene, CONFIGS / "haproxy-right.conf", _haproxy(), {"@SERVERS@": servers})
+    wait_for_child(port, child)
     return Stand([f"127.0.0.1:{port}"] * scene.pods, processes=[child], told=[{"maxconn": sum(parts)}])
 
 
@@ -84,8 +93,8 @@ def start_nginx(scene: Scene) -> Stand:
     lines = [f"    server {address};" for address in scene.addresses]
     if len(lines) == 1:
         lines = [f"    server {scene.addresses[0]} max_fails=0;"] * NGINX_TRIES
-    words = {"@SERVERS@": "\n".join(lines), "@FOLDER@": str(scene.folder)}
-    return _eight(scene, "nginx.conf", [where("nginx") or "nginx", "-c"], [words] * scene.pods)
+    words = {"@SERVERS@": "\n".join(lines)}
+    return _eight(scene, "nginx.conf", NGINX, [words] * scene.pods)
 
 
 def start_envoy(scene: Scene) -> Stand:
@@ -150,29 +159,41 @@ def _envoys(scene: Scene, template: str, words: Sequence[Mapping[str, str]]) -> 
 
 
 def _eight(scene: Scene, template: str, command: list[str], words: Sequence[Mapping[str, str]]) -> Stand:
-    started = [_start(scene, template, command, each) for each in words]
+    started = [start_configured(scene, CONFIGS / template, command, each) for each in words]
     for port, child in started:
-        _wait(port, child)
+        wait_for_child(port, child)
     return Stand([f"127.0.0.1:{port}" for port, _ in started], processes=[child for _, child in started])
 
 
-def _start(scene: Scene, template: str, command: list[str], words: Mapping[str, str]) -> tuple[int, Child]:
+def start_configured(
+    scene: Site, template: Path, command: list[str], words: Mapping[str, str]
+) -> tuple[int, Child]:
+    """A process with the template filled in as its last word: its port and the child, which may not listen yet."""
     port = free_port()
-    text = (CONFIGS / template).read_text()
-    for word, value in {**words, "@PORT@": str(port)}.items():
+    text = template.read_text()
+    for word, value in {**words, "@PORT@": str(port), "@FOLDER@": str(scene.folder)}.items():
         text = text.replace(word, value)
-    name = f"{Path(template).stem}-{port}"
-    config = scene.folder / f"{name}{Path(template).suffix}"
+    name = f"{template.stem}-{port}"
+    config = scene.folder / f"{name}{template.suffix}"
     config.write_text(text)
     return port, scene.children.start(name, [*command, str(config)])
 
 
-def _wait(port: int, child: Child) -> None:
+def wait_for_child(port: int, child: Child) -> None:
+    """Returns once the child listens; raises ChildError when it has ended instead."""
     try:
         wait_for_port(port)
     except TimeoutError:
         child.check_running()
         raise
+
+
+def start_sidecars(children: Children, argvs: Sequence[list[str]]) -> Stand:
+    """The sidecars of these command lines, ready."""
+    started = [children.start(f"sidecar-{pod}", argv) for pod, argv in enumerate(argvs)]
+    ready = [child.wait_ready(READY_WITHIN_S) for child in started]
+    listen, ops, admins = ([each[port] for each in ready] for port in ("listen", "ops", "admin"))
+    return Stand(listen, ops, admins, started)
 
 
 def _sidegates(scene: Scene, settings: Sequence[Sequence[str]]) -> Stand:
@@ -186,6 +207,4 @@ def _sidegates(scene: Scene, settings: Sequence[Sequence[str]]) -> Stand:
         port = str(dns.wait_ready(READY_WITHIN_S)["port"])
         launcher = [sys.executable, "-m", "tests.bench.goodput.named", port]
         argvs = [launcher + argv[argv.index("run") :] for argv in argvs]
-    started = [scene.children.start(f"sidecar-{pod}", argv) for pod, argv in enumerate(argvs)]
-    ready = [child.wait_ready(READY_WITHIN_S) for child in started]
-    return Stand([each["listen"] for each in ready], [each["ops"] for each in ready], started)
+    return start_sidecars(scene.children, argvs)

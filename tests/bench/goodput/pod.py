@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from proxy.lab.pages import pages_of_pod
 from proxy.lab.pod import Order, Pod
@@ -39,8 +39,9 @@ def lap(order: Order) -> Iterable[int]:
     return pages
 
 
-def main() -> int:
-    pod = EndlessPod(Order.from_text(sys.argv[1]))
+def main(kind: Callable[[Order], Pod] = EndlessPod) -> int:
+    """Make the pod of the order on the command line, say that it is ready, and run it once told to."""
+    pod = kind(Order.from_text(sys.argv[1]))
     print(json.dumps({"event": "ready"}), flush=True)
     if sys.stdin.readline():
         pod.run()

@@ -32,7 +32,7 @@ STEADY_LEAST, PULL_MOST, JAIN_LEAST, ATTEMPTS_MOST, ATTEMPTS_SLACK = 0.95, 1.10,
 
 def table(rows: Sequence[Row]) -> str:
     """Every row; the reference of an upstream is in bold."""
-    return _markdown(COLUMNS, [_cells(row) for row in rows], left=2)
+    return markdown(COLUMNS, [_cells(row) for row in rows], left=2)
 
 
 def bounds(rows: Sequence[Row]) -> str:
@@ -43,7 +43,7 @@ def bounds(rows: Sequence[Row]) -> str:
         if row.run.peer == "sidegate":
             others = [each for each in rows if each.run.upstream == row.run.upstream]
             lines.append([row.run.upstream, *_bounds_of(row, others)])
-    return _markdown(BOUNDS, lines, left=1) if lines else ""
+    return markdown(BOUNDS, lines, left=1) if lines else ""
 
 
 def attempts_bound(row: Row, others: Sequence[Row]) -> float:
@@ -67,52 +67,56 @@ def _bounds_of(row: Row, others: Sequence[Row]) -> list[str]:
     attempts = run.steady_attempts_per_page
     fairness = max(run.jain, run.thread_jain)
     return [
-        f"{run.errors} {_verdict(run.errors == 0)}",
-        _judged(row.ratio, row.ratio is not None and row.ratio >= STEADY_LEAST),
-        ("" if row.pull_seen else "~") + _judged(pull, pull is not None and pull <= PULL_MOST),
-        f"{_judged(attempts, attempts is not None and attempts <= most)} (≤ {most:.2f})",
-        _judged(fairness, fairness >= JAIN_LEAST),
+        f"{run.errors} {verdict(run.errors == 0)}",
+        judged(row.ratio, row.ratio is not None and row.ratio >= STEADY_LEAST),
+        ("" if row.pull_seen else "~") + judged(pull, pull is not None and pull <= PULL_MOST),
+        f"{judged(attempts, attempts is not None and attempts <= most)} (≤ {most:.2f})",
+        judged(fairness, fairness >= JAIN_LEAST),
     ]
 
 
-def _judged(value: float | None, fine: bool) -> str:
-    return f"{_number(value, 3)} {_verdict(fine)}"
+def judged(value: float | None, fine: bool) -> str:
+    """The value to three digits, and whether it is within its bound."""
+    return f"{number(value, 3)} {verdict(fine)}"
 
 
-def _verdict(fine: bool) -> str:
+def verdict(fine: bool) -> str:
+    """Yes, or a NO that stands out."""
     return "yes" if fine else "**NO**"
 
 
 def _cells(row: Row) -> list[str]:
     run = row.run
     is_reference = run.peer == row.reference
-    pull = _number(row.pull_s, 0)
+    pull = number(row.pull_s, 0)
     return [
         run.upstream,
         f"**{run.peer}**" if is_reference else run.peer,
         f"{run.goodput:.1f}",
-        _number(row.ratio, 2),
-        _number(row.near_best_s, 1, "never" if row.reference else "–"),
+        number(row.ratio, 2),
+        number(row.near_best_s, 1, "never" if row.reference else "–"),
         pull if row.pull_seen or row.pull_s is None else f"~{pull}",
         str(run.errors),
         str(run.steady_errors),
-        _number(run.steady_attempts_per_page, 2),
-        _number(run.attempts_per_page, 2),
+        number(run.steady_attempts_per_page, 2),
+        number(run.attempts_per_page, 2),
         f"{run.jain:.2f}",
         f"{run.thread_jain:.2f}",
-        _number(run.p50_s, 2),
-        _number(run.p99_s, 2),
+        number(run.p50_s, 2),
+        number(run.p99_s, 2),
         str(run.max_in_flight),
         f"{run.cpu:.0%}",
         f"{run.others_cpu:.0%}",
     ]
 
 
-def _number(value: float | None, digits: int, nothing: str = "–") -> str:
+def number(value: float | None, digits: int, nothing: str = "–") -> str:
+    """The value to ``digits``, or ``nothing``."""
     return nothing if value is None else f"{value:.{digits}f}"
 
 
-def _markdown(columns: Sequence[str], lines: Sequence[Sequence[str]], *, left: int) -> str:
+def markdown(columns: Sequence[str], lines: Sequence[Sequence[str]], *, left: int) -> str:
+    """A table; the first ``left`` columns are words, the others figures."""
     widths = [max(len(line[i]) for line in [columns, *lines]) for i in range(len(columns))]
     rule = ["-" * width if i < left else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
     padded = [
