@@ -16,6 +16,7 @@ PYTEST ?=
 LAB    ?=
 BENCH  ?=
 GOODPUT ?=
+REAL   ?=
 WEATHER ?= 0 400
 SOAK   ?=
 ENGINE ?= $(or $(shell command -v podman),docker)
@@ -39,7 +40,7 @@ COMPILED    := $(VENV)/compiled
 AS_COMPILED  = TESTS_COMPILED=1 PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-compiled test-kube test-cluster chart compiled lint lint-format lint-style lint-types lint-imports lint-locks format bench goodput sim-weather soak failover pull lock image image-check clean
+.PHONY: help demo test test-compiled test-kube test-cluster chart compiled lint lint-format lint-style lint-types lint-imports lint-locks format bench goodput real sim-weather soak failover pull lock image image-check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +84,9 @@ bench: $(VENV)/.runtime $(VENV)/.bench $(COMPILED)/.done parts-bench  ## CPU per
 
 goodput: $(VENV)/.dev $(VENV)/.bench $(COMPILED)/.done parts-bench  ## pages a second from fragile upstreams against nginx, HAProxy and Envoy; hours, or GOODPUT="--models pool"
 	@$(AS_COMPILED) $(BIN)/python -m tests.bench.goodput $(GOODPUT)
+
+real: $(VENV)/.dev $(VENV)/.bench $(COMPILED)/.done parts-bench  ## untuned against the best fixed limit before nginx and PostgreSQL; an hour and a half, or REAL="pool-12"
+	@$(AS_COMPILED) $(BIN)/python -m tests.bench.real $(REAL)
 
 sim-weather: $(VENV)/.dev  ## a fleet on 400 upstreams drawn at random, against the best fixed limit in hindsight; 40 minutes
 	@$(BIN)/python -m tests.sim.score $(WEATHER)

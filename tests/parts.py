@@ -45,6 +45,7 @@ PARTS = {
         Part("valkey-server", "valkey-server", frozenset({"test"}), suite="backports"),
         Part("varnishtest", "varnish", frozenset({"test"})),
         Part("wrk", "wrk", frozenset({"bench"})),
+        Part("/usr/lib/postgresql/15/bin/postgres", "postgresql-15", frozenset({"bench"})),
         Part("gcc", "gcc libc6-dev", frozenset({"compile"})),
         Part("python3-config", "python3-dev", frozenset({"compile"})),
         Part("taskset", "util-linux", frozenset({"bench"})),
