@@ -40,7 +40,7 @@ COMPILED    := $(VENV)/compiled
 AS_COMPILED  = TESTS_COMPILED=1 PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-compiled test-kube test-cluster chart compiled lint lint-format lint-style lint-types lint-imports lint-locks format bench goodput real sim-weather soak failover pull lock image image-check clean
+.PHONY: help demo test test-compiled test-kube test-cluster chart compiled lint lint-format lint-style lint-types lint-imports lint-locks format bench bench-fleet goodput real sim-weather soak failover pull lock image image-check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,10 @@ compiled: $(COMPILED)/.done  ## the sidecar as the image has it, in .venv/compil
 
 bench: $(VENV)/.runtime $(VENV)/.bench $(COMPILED)/.done parts-bench  ## CPU per call, latency and memory against nginx, HAProxy and Envoy
 	@$(AS_COMPILED) $(BIN)/python -m tests.bench $(BENCH)
+
+bench-fleet: $(VENV)/.runtime $(COMPILED)/.done parts-bench  ## what a fleet of eight costs: while idle, and CPU per call with it and without
+	@$(AS_COMPILED) $(BIN)/python -m tests.bench.idle
+	@$(AS_COMPILED) $(BIN)/python -m tests.bench.fleet
 
 goodput: $(VENV)/.dev $(VENV)/.bench $(COMPILED)/.done parts-bench  ## pages a second from fragile upstreams against nginx, HAProxy and Envoy; hours, or GOODPUT="--models pool"
 	@$(AS_COMPILED) $(BIN)/python -m tests.bench.goodput $(GOODPUT)
