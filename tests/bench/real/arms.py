@@ -84,7 +84,8 @@ class Diary:
     def __init__(self, admins: Sequence[str]) -> None:
         self._admins = admins
         self._looked_s = 0.0
-        self._lines: list[str] = []
+        self._said: dict[str, str] = {}
+        """When each was decided, by its words: a pod's idea of the time differs a little from look to look."""
 
     def look(self, elapsed_s: float) -> None:
         """Read what is new, every ``LOOK_EVERY_S``."""
@@ -95,12 +96,9 @@ class Diary:
             told = json.loads(get(f"http://{self._admins[0]}/decisions", timeout_s=2))
         except OSError:  # one that is too busy is asked again in its turn
             return
-        seen = set(self._lines)
         for each in reversed(told["limits"]["default"]["decisions"]):
-            line = f"{each['at']} {each['what']}"
-            if line not in seen:
-                self._lines.append(line)
+            self._said.setdefault(each["what"], each["at"])
 
     def write(self, folder: Path) -> None:
         """Leave the lines in ``decisions.txt``."""
-        (folder / "decisions.txt").write_text("".join(f"{line}\n" for line in self._lines))
+        (folder / "decisions.txt").write_text("".join(f"{at} {what}\n" for what, at in self._said.items()))
