@@ -1,7 +1,8 @@
 """Whole slots for each pod: max-min by what each wants, odd slots in turns, and their sum is the total.
 
     1. real shares: nobody gets more than it wants, beyond that all get the same
-    2. each gets the whole part; the odd slots go to the pods that are owed most, for some seconds at a time
+    2. each gets the whole part; the odd slots go to the pods that are owed most, for some seconds at a time.
+       A pod that wants nothing takes none while another does
     3. slots that nobody wants lie evenly with all
     4. giver first: a slot that moves counts at its giver until the giver's call has ended, unless calls are short
 
@@ -10,7 +11,7 @@ Worked example: a total of 7 for wants of 1, 9 and 9: real 1, 3 and 3. A total o
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from typing import TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -20,6 +21,9 @@ _TURN_CALLS = 8.0
 """A turn lasts so many calls, and no less than ``_TURN_S``: each change of hands costs a call's time."""
 
 _SHORT_S = 0.3
+
+_WANTS_NONE = 0.1
+"""What a pod wants, below which it carried no call for some seconds."""
 
 
 def max_min(total: float, wants: Mapping[K, float]) -> dict[K, float]:
@@ -57,8 +61,9 @@ class Shares:
         call_s: float,
     ) -> dict[str, int]:
         """Return each pod's slots. ``t`` is any clock in seconds, ``call_s`` what a call takes, ``inflight`` as last read."""
+        idle = {pod for pod, want in wants.items() if want < _WANTS_NONE}
         wants = {pod: min(float(most[pod]), max(1.0, wants[pod])) for pod in wants}
-        whole = self._whole(t, passed_s, min(total, sum(most.values())), wants, most, call_s)
+        whole = self._whole(t, passed_s, min(total, sum(most.values())), wants, idle, most, call_s)
         before = self.held
         could = {pod: before.get(pod, 0) + self.leaving.get(pod, 0) for pod in whole}
         self.leaving = {
@@ -87,6 +92,7 @@ class Shares:
         passed_s: float,
         total: int,
         wants: Mapping[str, float],
+        idle: Collection[str],
         most: Mapping[str, int],
         call_s: float,
     ) -> dict[str, int]:
@@ -106,7 +112,7 @@ class Shares:
             keeps = {pod for pod in real if self._due.get(pod, 0) > whole[pod]}
         takers = sorted(
             (pod for pod in real if whole[pod] < wants[pod]),
-            key=lambda pod: (pod in keeps, self._owed[pod], pod),
+            key=lambda pod: (pod not in idle, pod in keeps, self._owed[pod], pod),
             reverse=True,
         )
         for pod in takers[:odd]:

@@ -97,6 +97,16 @@ def test_odd_slots_go_round(total: int, wants: dict[str, int], idle: bool) -> No
             assert held[pod] / turns == pytest.approx(real[pod], abs=0.1)
 
 
+def test_who_waits_has_a_slot_before_the_pods_that_want_none() -> None:
+    """Two slots for six pods: the one call of the fleet waited for its pod's turn, behind the turns of five idle pods."""
+    shares = Shares()
+    nothing = dict.fromkeys(PODS, 0.0)
+    for turn in range(7):
+        give(shares, 0.5 * turn, 2, nothing)
+    for pod in PODS:
+        assert give(shares, 4.0, 2, {**nothing, pod: 1.0})[pod] == 1
+
+
 def test_an_odd_slot_stays_for_a_turn_of_some_calls() -> None:
     """Each change of hands costs a call's time: with calls of 1 s it changes every 8 s."""
     shares = Shares()
