@@ -34,7 +34,7 @@ UPSTREAMS: Mapping[str, RealUpstream] = {
     "slow-readers": RealUpstream(big_file, least=0.95, attempts_most=None, pod="tests.bench.real.reader"),
     "max-connections": RealUpstream(database_app("max-connections", 12), (8, 10, 12, 14, 18)),
     "pool-12": RealUpstream(database_app("pool", 40), (10, 12, 18, 28, 42)),
-    "deep-offset": RealUpstream(database_app("deep-offset", 140), (8, 12, 18, 28, 42)),
+    "deep-offset": RealUpstream(database_app("deep-offset", 140), (12, 28, 42, 60, 80)),
     "nginx-limit-req": RealUpstream(
         _limit(
             "limit_req_zone $server_name zone=all:1m rate=80r/s;", "limit_req zone=all burst=8 nodelay;", 0.15
