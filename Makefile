@@ -27,6 +27,9 @@ LOCK   ?=
 # Tests whose types are checked as well: those that are programs in their own right.
 TYPED_TESTS := -m tests.parts -m tests.locks -p tests.bench -p tests.cluster -p tests.e2e -p tests.soak
 
+# Tests of what is not compiled, or of many processes at once: the other pass has them.
+NOT_COMPILED := tests/bench tests/chart tests/inject tests/sim tests/unit/fleet/test_lease_worlds.py
+
 # There is no .gitignore at the top: every cache lives inside .venv.
 CACHE := $(CURDIR)/$(VENV)/cache
 unexport PYTHONDONTWRITEBYTECODE  # a start without bytecode compiles it, and keeps 2 MiB more for good
@@ -74,8 +77,9 @@ format: $(VENV)/.dev  ## put the code into shape
 	@$(BIN)/ruff format proxy tests
 	@$(BIN)/ruff check --fix proxy tests
 
-test-compiled: $(VENV)/.dev $(COMPILED)/.done parts-test  ## the same tests on the path of a call as mypyc compiles it
-	@$(AS_COMPILED) $(BIN)/python -m pytest --import-mode=append -m "not soak and not kube and not cluster" $(PYTEST)
+test-compiled: $(VENV)/.dev $(COMPILED)/.done parts-test  ## the tests of what mypyc compiles, on what it makes of it
+	@$(AS_COMPILED) $(BIN)/python -m pytest --import-mode=append -m "not soak and not kube and not cluster" \
+	  $(addprefix --ignore=,$(NOT_COMPILED)) $(PYTEST)
 
 compiled: $(COMPILED)/.done  ## the sidecar as the image has it, in .venv/compiled
 
