@@ -162,10 +162,15 @@ class Point(Counted):
 
     @property
     def worth(self) -> float:
-        """ln of pages/s by Little's law: slots in use over latency, less those that failed; less a little for slots and waste."""
+        """ln of pages/s, less a little for slots and waste: the mean of what latencies and what counted pages say.
+
+        By Little's law pages/s are slots in use over latency, less those that failed. After a step up the latencies are still
+        those of calls that were sent before, so that more slots look too good. Counted pages lag the other way.
+        """
         ok = max(self.ok, 0.5)
         failed = math.log((ok + self.bad) / ok)
-        return (1 - WORTH.thrift) * math.log(self.n) - self.log / ok - (1 + WORTH.failing) * failed
+        by_latency = math.log(self.n) - self.log / ok - (1 + WORTH.failing) * failed
+        return (by_latency + self.carried) / 2 - WORTH.thrift * math.log(self.n)
 
     @property
     def carried(self) -> float:

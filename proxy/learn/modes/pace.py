@@ -83,9 +83,8 @@ class Pace(Struct, tag="pace"):
                 if self.vain
                 else "it binds nobody"
             )
-            home = max(1, self.home if self.vain else round(four.n))
             s.caution.bar_pacing(s.t)
-            return Hold(home=home, opening=f"no rate any more: {why}")
+            return Hold(home=self.home, opening=f"no rate any more: {why}")
         return self._decide(s, because)
 
     def _try_free(self, s: Scene, point: Point) -> Decision | Hold:
