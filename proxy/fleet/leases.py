@@ -5,8 +5,9 @@ The pilot knows of each pod at most how much it may be using:
     used  = the most of what its last record says that it holds, its calls under way, and
             every lease given since the plan that the record had in force
     free  = total - the used of all pods, also of those that are gone and whose leases still run
-    lease = the share that the pilot would give, where that is no more than used;
-            else used and a part of free, max-min by what is missing
+    held  = the same without the calls under way: some may have outlived the lease that they began with
+    lease = the share that the pilot would give, where that is no more than held; else held and a part of free, max-min by
+            what is missing. Where free is not below 0 calls under way count as held: they are counted already
 
 So a lease shrinks at once and grows only by what another pod has shown to use no longer. Who holds a lease stops by its own
 clock, ``LEASE_S`` after it asked for it. A pilot that takes over lets nobody's grow for ``SETTLES_S``: until then leases
@@ -85,19 +86,21 @@ class _Pod:
             names = first.keys() | second.keys()
             self.given = [(second_id, {name: _most([first, second], name) for name in names}), *rest]
 
-    def used(self) -> dict[str, Share]:
-        """Return the most that the pod may be using, by limiter."""
+    def held(self) -> dict[str, Share]:
+        """Return the most that the pod may be holding, by limiter."""
         shares = [its for _, its in self.given]
-        calls: dict[str, int] = {}
         if self.record is not None:
             shares.append(self.record.holds)
-            calls = {name: each.inflight for name, each in self.record.readings.items() if each.fixed is None}
-        names = calls.keys() | {name for its in shares for name in its}
-        return {
-            name: Share(max(most.slots, calls.get(name, 0)), most.rate)
-            for name in names
-            for most in (_most(shares, name),)
-        }
+        return {name: _most(shares, name) for name in {name for its in shares for name in its}}
+
+    def used(self) -> dict[str, Share]:
+        """Return the most that the pod may be using, by limiter: what it may be holding, and its calls under way."""
+        used = self.held()
+        for name, each in self.record.readings.items() if self.record is not None else ():
+            if each.fixed is None:
+                its = used.get(name, Share(0))
+                used[name] = Share(max(its.slots, each.inflight), its.rate)
+        return used
 
 
 class Leases:
@@ -120,6 +123,7 @@ class Leases:
         for pod, record in records.items():
             self._pods.setdefault(pod, _Pod()).hear(record)
         used = {(pod, name): its for pod, known in self._pods.items() for name, its in known.used().items()}
+        held = {(pod, name): its for pod, known in self._pods.items() for name, its in known.held().items()}
         wanted = {
             (pod, name): share
             for name, portion in plan.portions.items()
@@ -129,12 +133,13 @@ class Leases:
         slots = {claim: float(share.slots) for claim, share in wanted.items()}
         if total.slots is not None:
             fixed = [reading.fixed or 0 for each in records.values() for reading in each.readings.values()]
-            held = {claim: float(share.slots) for claim, share in used.items()}
-            slots = _lease(slots, held, total.slots - sum(fixed), may_grow, _whole)
+            held_slots = {claim: float(share.slots) for claim, share in held.items()}
+            used_slots = {claim: float(share.slots) for claim, share in used.items()}
+            slots = _lease(slots, held_slots, used_slots, total.slots - sum(fixed), may_grow, _whole)
         rates = {claim: share.rate for claim, share in wanted.items()}
         if total.rate is not None:
-            held_rates = {claim: share.rate for claim, share in used.items()}
-            rates = _lease(self._steady(rates), held_rates, total.rate, may_grow, max_min)
+            its = {claim: share.rate for claim, share in held.items()}
+            rates = _lease(self._steady(rates), its, its, total.rate, may_grow, max_min)
         for (pod, name), share in wanted.items():
             given = int(slots[pod, name])
             leased = Share(given, rates[pod, name], min(share.rest, given))
@@ -220,6 +225,7 @@ def split(total: Hard, wants: Mapping[str, float]) -> dict[str, Hard]:
 
 def _lease(
     wanted: Mapping[Claim, float],
+    held: Mapping[Claim, float],
     used: Mapping[Claim, float],
     total: float,
     may_grow: bool,
@@ -227,8 +233,9 @@ def _lease(
 ) -> dict[Claim, float]:
     if sum(wanted.values()) > total:  # a total that has become less: what is held shrinks to it as well
         wanted = divide(max(0.0, total), wanted)
-    leased = {claim: min(want, used.get(claim, 0)) for claim, want in wanted.items()}
     free = total - sum(used.values())
+    kept = used if may_grow and free >= 0 else held  # calls that are counted in any case need no other room
+    leased = {claim: min(want, kept.get(claim, 0)) for claim, want in wanted.items()}
     if may_grow and free > 0:
         missing = {claim: want - leased[claim] for claim, want in wanted.items() if want > leased[claim]}
         for claim, more in divide(free, missing).items() if missing else ():
