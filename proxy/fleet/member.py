@@ -17,7 +17,7 @@ import msgspec
 
 from proxy.fleet.board import Board, Seen
 from proxy.fleet.leases import SETTLES_S, Hard, Holder, Leases, split, without_lease
-from proxy.fleet.pilot import Pilot
+from proxy.fleet.pilot import Pilot, fading
 from proxy.fleet.record import VERSION, Plan, Record, Share
 from proxy.learn.evidence.tally import Reading
 from proxy.learn.learner import Learner
@@ -31,7 +31,6 @@ LEASED_IDLE_S = 1.0
 """How often where a share is a lease, for that runs out."""
 _EXPIRES_S = 2.5
 _ALONE_AFTER_S = 10.0
-_WANT_FADES = 0.7
 _HEARS_AFTER_S = 0.06
 """A pod that follows reads so long after a plan is due: a decision is in force at once, not half a second later."""
 
@@ -340,9 +339,7 @@ class Member:
             name: sum(each.readings[name].wanted for each in records.values() if name in each.readings)
             for name in names
         }
-        self._wants = {
-            name: max(float(want), _WANT_FADES * self._wants.get(name, 0.0)) for name, want in wanted.items()
-        }
+        self._wants = {name: fading(want, self._wants.get(name, 0.0)) for name, want in wanted.items()}
         return split(totals, self._wants)
 
     def _take_over(self, now: float, plan: Plan | None) -> None:

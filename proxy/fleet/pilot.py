@@ -18,6 +18,11 @@ START = 4
 _WANT_FADES = 0.7
 
 
+def fading(now: float, before: float) -> float:
+    """Return what counts as wanted, in calls: what is wanted now, or a little less than what counted a turn ago."""
+    return max(float(now), _WANT_FADES * before)
+
+
 class Pilot:
     """Learns and shares out for one limiter. ``learner`` is what another pilot had learnt, ``held`` what it had shared out."""
 
@@ -46,8 +51,7 @@ class Pilot:
             self._has_begun = True
             decision = Decision(max(1, self.learner.slots), self.learner.rate)
         self._wants = {
-            pod: max(float(reading.wanted), _WANT_FADES * self._wants.get(pod, 0.0))
-            for pod, reading in readings.items()
+            pod: fading(reading.wanted, self._wants.get(pod, 0.0)) for pod, reading in readings.items()
         }
         return self.share(t, window.span_s or SIGHT.period_s, decision, readings)
 

@@ -136,7 +136,7 @@ class Holding:
     """Share of a height that is kept when the outage gates keep closing there."""
     wall_s: float = 30.0
     wall_longest_s: float = 60.0
-    """How long a height at which refusals begin is not looked beyond; doubles each time it is met again."""
+    """How long a height at which the outage gates closed is not looked beyond; doubles each time it is met again."""
 
 
 @dataclass(frozen=True)

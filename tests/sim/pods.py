@@ -19,7 +19,7 @@ from proxy.admit.limit import Verdict
 from proxy.admit.outage import OutageGate
 from proxy.base.outcomes import FIRST, PROBE, RETRY, AttemptOutcome
 from proxy.base.reasons import Reason
-from proxy.fleet.pilot import Pilot
+from proxy.fleet.pilot import Pilot, fading
 from proxy.fleet.record import Portion, Share
 from proxy.judge.backoff import pause_s
 from proxy.judge.budget import RetryBudget
@@ -50,7 +50,7 @@ class Told(Pilot):
             self.learner = Learner(start=1)
         window = self._readings.window(readings, PERIOD_S)
         self.learner.ground.note(window)
-        self._wants = {p: max(float(r.wanted), 0.7 * self._wants.get(p, 0.0)) for p, r in readings.items()}
+        self._wants = {pod: fading(r.wanted, self._wants.get(pod, 0.0)) for pod, r in readings.items()}
         return self.share(t, window.span_s or PERIOD_S, Decision(*self._told), readings)
 
 

@@ -48,7 +48,7 @@ class Belief(Struct):
     def weights(self, u: float = 0.0, strain: float | None = None) -> list[float]:
         """Return the weight of each shape, their sum 1; ``strain`` is ln of the latency at u over its floor."""
         known = self.shares or [1 / len(_SHAPES)] * len(_SHAPES)
-        if strain is None or not BELIEF.strain_sd:
+        if strain is None:
             return known
         return _normal(
             [

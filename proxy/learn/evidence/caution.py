@@ -22,7 +22,7 @@ class Pause(Struct):
 
 
 class Caution(Struct):
-    """Pauses between looks of each kind, and the height at which refusals began."""
+    """Pauses between looks of each kind, and the height at which the outage gates closed."""
 
     alarm: Pause = field(default_factory=Pause)
     pacing: Pause = field(default_factory=Pause)

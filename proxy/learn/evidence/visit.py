@@ -25,7 +25,6 @@ class Visit(Struct):
     """The most windows of it; as many as that with a rate, whatever is seen."""
     rounds: int = 1
     """How often it must show the same."""
-    began_at: float = 0.0
     unsettled: int = 0
     """Windows in which what was sent before still ended."""
 
