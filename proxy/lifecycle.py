@@ -93,7 +93,7 @@ class Lifecycle:
         if self._exchange.calls_under_way:
             _log.warning("stopping with %d calls under way", self._exchange.calls_under_way)
             self._turn_away()
-            self._exchange.end_pauses()
+            self._exchange.pauses.end()
             await asyncio.sleep(_LAST_WORDS_S)
         self._listener.close_idle()
         await asyncio.sleep(0)

@@ -24,15 +24,18 @@ import uvloop
 
 from proxy import __version__
 from proxy.accept.listener import DownstreamListener
+from proxy.accept.rules import Rules
 from proxy.attempt.attempt import AttemptLimits
 from proxy.attempt.connect import Connector
 from proxy.attempt.pool import Pool
 from proxy.attempt.resolver import Resolver
 from proxy.attempt.tls import TlsFiles
+from proxy.attempt.upstream import Upstream
 from proxy.base.clock import Clock, SystemClock
 from proxy.base.deadlines import Deadlines
 from proxy.config.load import ConfigError, Sources
 from proxy.config.mismatch import mismatches
+from proxy.config.names import authorities_of, authority_of, fleet_name, hosts_of, prefix_of
 from proxy.config.redis_url import parse_redis_url
 from proxy.config.settings import Fleet, Limits, Retry, Settings, Timeouts, split_address
 from proxy.config.watch import FileWatch
@@ -54,16 +57,7 @@ from proxy.observe.logs import set_up_logging
 from proxy.observe.metrics import Metrics, MetricsCollector, make_registry
 from proxy.observe.observer import Observer
 from proxy.operations import Gauges, Operations
-from proxy.plan import (
-    Plan,
-    RoutePlan,
-    authorities_of,
-    authority_of,
-    fleet_name,
-    hosts_of,
-    matching,
-    prefix_of,
-)
+from proxy.plan import Plan, RoutePlan, matching
 
 _log = logging.getLogger("sidegate")
 
@@ -97,10 +91,15 @@ class Sidecar:
         if settings.fleet.has_peers and (settings.fleet.rate or settings.fleet.concurrency):
             self.limiters.first_slots = 0
         self.pool = self._make_pool(settings)
+        self.upstream = Upstream(
+            self.pool,
+            authority=authority_of(settings),
+            preserves_host=settings.upstream.host_header == "preserve",
+            via=self._via,
+        )
         self.poison = PoisonRecord()
         self.exchange = Exchange(
             self._make_plan(settings),
-            self.pool,
             self.observer,
             poison=self.poison,
             monotonic=clock.monotonic,
@@ -108,6 +107,7 @@ class Sidecar:
         down = settings.downstream
         self.listener = DownstreamListener(
             self.exchange,
+            self._make_rules(settings),
             self.deadlines,
             monotonic=clock.monotonic,
             max_connections=down.max_connections,
@@ -179,14 +179,19 @@ class Sidecar:
         return Plan(
             routes=tuple(routes),
             default=default,
+            upstream=self.upstream,
+            prefix=prefix_of(settings),
+            replay_bytes=settings.body.replay_up_to,
+        )
+
+    def _make_rules(self, settings: Settings) -> Rules:
+        return Rules(
             authority=authority_of(settings),
             authorities=authorities_of(settings),
             own_authorities=self._own_authorities,
             hosts=hosts_of(settings),
             prefix=prefix_of(settings),
-            preserves_host=settings.upstream.host_header == "preserve",
             via=self._via,
-            replay_bytes=settings.body.replay_up_to,
         )
 
     def _make_route(
@@ -298,7 +303,7 @@ class Sidecar:
             name.encode()
             for name in (f"{host}:{port}", f"localhost:{port}", f"127.0.0.1:{port}", f"[::1]:{port}")
         )
-        self.exchange.plan = dataclasses.replace(self.exchange.plan, own_authorities=self._own_authorities)
+        self.listener.rules = self._make_rules(settings)
         self._beat = self._loop.call_later(_HEARTBEAT_S, self._heartbeat)
         self.lifecycle.serve()
         return {
@@ -347,6 +352,7 @@ class Sidecar:
         settings = msgspec.structs.replace(settings, **{key: getattr(self.settings, key) for key in fixed})
         self.settings = settings
         self.exchange.plan = self._make_plan(settings)
+        self.listener.rules = self._make_rules(settings)
         pool = settings.pool
         self.pool.max_connections = pool.max_connections
         self.pool.idle_s = pool.idle

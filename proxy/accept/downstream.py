@@ -11,13 +11,16 @@ import asyncio
 import logging
 from typing import Protocol, cast
 
-from proxy.attempt.attempt import BodySource
+from proxy.accept.rules import Rules
+from proxy.attempt.outgoing import BodySource
 from proxy.base.deadlines import NEVER, Deadlines
-from proxy.base.reasons import Reason
+from proxy.base.reasons import Problem, Reason
 from proxy.base.signal import Signal
 from proxy.call import Client
 from proxy.exchange import Exchange
-from proxy.respond.reply import CLOSES, LocalReply
+from proxy.respond.local import LocalReply
+from proxy.respond.reply import CLOSES
+from proxy.wire.request_facts import Refusal
 from proxy.wire.request_parser import Request, RequestParser
 
 _log = logging.getLogger("sidegate.accept")
@@ -33,6 +36,7 @@ class Listener(Protocol):
     """Whoever keeps the connections."""
 
     exchange: Exchange
+    rules: Rules
     deadlines: Deadlines
     head_timeout_s: float
     idle_s: float
@@ -190,8 +194,8 @@ class Downstream(asyncio.Protocol):
         if not self.is_gone:
             self._transport.abort()
 
-    async def collect_body(self, request: Request, cap_bytes: int, idle_s: float) -> LocalReply | None:
-        """Wait until the body is whole or exceeds ``cap_bytes``; a reply where it never will."""
+    async def collect_body(self, request: Request, cap_bytes: int, idle_s: float) -> Refusal | None:
+        """Wait until the body is whole or exceeds ``cap_bytes``; a refusal where it never will."""
         facts = request.facts
         if facts.expects_continue and not request.is_whole and not request.waiting_bytes:
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -202,12 +206,12 @@ class Downstream(asyncio.Protocol):
         while not request.is_whole and request.waiting_bytes <= cap_bytes:
             failed = self._parser.failed
             if failed is not None:
-                return LocalReply(failed.status, failed.reason, failed.detail)
+                return Refusal(failed.problem, failed.detail)
             if request.waiting_bytes != seen:
                 seen = request.waiting_bytes
                 self._expire_at(self._listener.monotonic() + idle_s)
             if self.has_expired:
-                return LocalReply(408, Reason.BAD_REQUEST, f"no body byte came for {idle_s:g} s")
+                return Refusal(Problem.SLOW, f"no body byte came for {idle_s:g} s")
             await self.signal.wait()
         self.deadline = NEVER
         self._read_ahead_bytes = _READ_AHEAD_BYTES
@@ -248,7 +252,8 @@ class Downstream(asyncio.Protocol):
                 self.deadline = NEVER
                 self.has_expired = False
                 self.is_busy = True
-                may_go_on = await listener.exchange.carry(request, self)
+                refusal = listener.rules.read(request)
+                may_go_on = await listener.exchange.carry(request, self, refusal)
                 self.is_busy = False
                 if not may_go_on or self._is_closing:
                     self._close(lingering=not request.is_whole or parser.failed is not None)
@@ -272,9 +277,7 @@ class Downstream(asyncio.Protocol):
         parser = self._parser
         failed = parser.failed
         if failed is not None:
-            reply = LocalReply(failed.status, failed.reason, failed.detail)
-            self._listener.request_refused(failed.status, failed.reason, failed.detail)
-            self.write(reply.encode(_LAST_MARKS, answers_head=False))
+            self._refuse(failed.problem, failed.detail)
             self._close(lingering=True)
             return False
         if self.is_gone or self._has_ended or parser.is_closing:
@@ -282,16 +285,20 @@ class Downstream(asyncio.Protocol):
             return False
         if self.has_expired:
             if parser.is_in_head:
-                detail = f"no whole request head within {self._listener.head_timeout_s:g} s"
-                self._listener.request_refused(408, Reason.BAD_REQUEST, detail)
-                self.write(
-                    LocalReply(408, Reason.BAD_REQUEST, detail).encode(_LAST_MARKS, answers_head=False)
+                self._refuse(
+                    Problem.SLOW, f"no whole request head within {self._listener.head_timeout_s:g} s"
                 )
             self._close(lingering=False)
             return False
         if parser.is_in_head:
             self._expire_at(min(self.deadline, self._listener.monotonic() + self._listener.head_timeout_s))
         return True
+
+    def _refuse(self, problem: Problem, detail: str) -> None:
+        """Answer bytes that never became a request."""
+        reply = LocalReply(problem, detail)
+        self._listener.request_refused(reply.status, reply.reason, detail)
+        self.write(reply.encode(_LAST_MARKS, answers_head=False))
 
     def _close(self, *, lingering: bool) -> None:
         """Close after what was written; ``lingering`` reads on for a while, lest a reset overtake the answer.

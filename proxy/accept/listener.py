@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from proxy.accept.downstream import Downstream
+from proxy.accept.rules import Rules
 from proxy.base.deadlines import Deadlines
 from proxy.base.reasons import Reason
 from proxy.exchange import Exchange
@@ -17,6 +18,7 @@ class DownstreamListener:
     def __init__(
         self,
         exchange: Exchange,
+        rules: Rules,
         deadlines: Deadlines,
         *,
         monotonic: Callable[[], float],
@@ -28,6 +30,7 @@ class DownstreamListener:
         on_refused: Callable[[int, Reason, str], None],
     ) -> None:
         self.exchange = exchange
+        self.rules = rules
         self.deadlines = deadlines
         self.monotonic = monotonic
         self.max_connections = max_connections

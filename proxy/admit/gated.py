@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from proxy.admit.limit import UNLIMITED, Limit, Verdict
+from proxy.admit.limit import UNLIMITED, Limit
 from proxy.admit.outage import OutageGate
-from proxy.base.outcomes import PROBE, AttemptOutcome
+from proxy.base.outcomes import PROBE, AttemptOutcome, Verdict
 
 _PEAK_S: Final = 10.0
 """The recent peak in flight is that of the last one to two of these."""

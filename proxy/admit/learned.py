@@ -14,8 +14,8 @@ import random
 from collections import deque
 from typing import Final
 
-from proxy.admit.limit import UNLIMITED, Verdict
-from proxy.base.outcomes import AttemptOutcome
+from proxy.admit.limit import UNLIMITED
+from proxy.base.outcomes import AttemptOutcome, Verdict
 
 _SMOOTHING: Final = 0.05
 _FAST: Final = 0.25

@@ -7,20 +7,11 @@ dropped. What depends on time is asked for before each start: ``next_start_s`` f
 from __future__ import annotations
 
 import math
-from enum import Enum
 from typing import Final, Protocol
 
-from proxy.base.outcomes import AttemptOutcome
+from proxy.base.outcomes import AttemptOutcome, Verdict
 
 UNLIMITED: Final = 1 << 30
-
-
-class Verdict(Enum):
-    """What an attempt tells a limit."""
-
-    SUCCESS = "success"
-    IGNORE = "ignore"
-    DROPPED = "dropped"
 
 
 class Limit(Protocol):

@@ -30,14 +30,15 @@ from collections.abc import Callable
 
 from proxy.admit.bucket import TokenBucket
 from proxy.admit.gated import GatedLimit
-from proxy.admit.limit import UNLIMITED, FixedLimit, Limit, Verdict
+from proxy.admit.limit import UNLIMITED, FixedLimit, Limit
 from proxy.admit.outage import OutageGate
 from proxy.admit.permit import Permit
-from proxy.admit.queue import FairQueue, Priority
+from proxy.admit.queue import FairQueue
 from proxy.admit.waiter import Denied, State, Waiter
 from proxy.base.deadlines import Deadlines
-from proxy.base.outcomes import FIRST, PROBE, AttemptOutcome
+from proxy.base.outcomes import FIRST, PROBE, AttemptOutcome, Verdict
 from proxy.base.reasons import Reason
+from proxy.base.wishes import Priority
 
 _SMOOTHING = 0.05
 _SAMPLES_TO_TRUST = 10
@@ -98,6 +99,11 @@ class Limiter:
     def waiting(self) -> int:
         """Callers in the queue."""
         return self._queue.size
+
+    @property
+    def is_rate_bound(self) -> bool:
+        """Whether it is a token that is missing, and no slot."""
+        return self.bucket is not None and self.inflight < self.limit.value
 
     def waiting_by_priority(self) -> dict[str, int]:
         """Return how many wait, by the word for their priority."""

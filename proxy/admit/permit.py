@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.admit.limit import Verdict
-from proxy.base.outcomes import AttemptOutcome
+from proxy.base.outcomes import AttemptOutcome, Verdict
 
 if TYPE_CHECKING:
     from proxy.admit.limiter import Limiter

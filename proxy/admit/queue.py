@@ -30,19 +30,12 @@ a heap would not tell how many are ahead, from which the wait is predicted.
 from __future__ import annotations
 
 from bisect import bisect_left
-from enum import Enum
 from typing import Final, Generic, TypeVar
+
+from proxy.base.wishes import Priority
 
 Place = tuple[float, int]
 """Place in a line: -since and minus the number of arrival, so that the next one stands at the list's end."""
-
-
-class Priority(Enum):
-    """What the app said of a call; the value is the word for it."""
-
-    HIGH = "high"
-    NORMAL = "normal"
-    LOW = "low"
 
 
 _STRIDES: Final = {Priority.HIGH: 1, Priority.NORMAL: 4, Priority.LOW: 16}

@@ -8,7 +8,8 @@ from enum import Enum
 from typing import Protocol
 
 from proxy.admit.permit import Permit
-from proxy.admit.queue import Priority, Queued
+from proxy.admit.queue import Queued
+from proxy.base.wishes import Priority
 
 
 class Denied(Enum):

@@ -8,43 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
 
-from proxy.attempt.pool import Pool
-from proxy.attempt.upstream import UpstreamConnection
+from proxy.attempt.connection import Connection
+from proxy.attempt.outgoing import BodySource, Outgoing
+from proxy.attempt.upstream import Upstream
 from proxy.base.errors import ConnectError
 from proxy.base.outcomes import AttemptOutcome
 from proxy.base.reasons import Reason
 from proxy.base.signal import Signal
 from proxy.wire.encode import LAST_CHUNK, chunk
 from proxy.wire.response import Response
-
-
-class BodySource(Protocol):
-    """A request body that is still arriving."""
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the last byte is in."""
-
-    @property
-    def is_broken(self) -> bool:
-        """Whether the rest will never come: the app broke HTTP, or stopped sending."""
-
-    def take(self) -> list[bytes]:
-        """Return the bytes that have arrived and let more come; [] when there are none now."""
-
-
-class OutgoingRequest:
-    """What goes to the upstream: a ``body`` that is all here, or a ``source`` it arrives from, sent in chunks or by length."""
-
-    body: tuple[bytes, ...] | list[bytes] = ()
-    is_chunked: bool = False
-
-    def __init__(self, head: bytes, answers_head: bool) -> None:
-        self.source: BodySource | None = None
-        self.head = head
-        self.answers_head = answers_head
 
 
 class AttemptLimits:
@@ -69,23 +42,24 @@ class Attempt:
 
     def __init__(
         self,
-        pool: Pool,
+        upstream: Upstream,
         signal: Signal,
         outcome: AttemptOutcome,
         limits: AttemptLimits,
         deadline: float,
         monotonic: Callable[[], float],
     ) -> None:
-        self._connection: UpstreamConnection | None = None
-        self._pool = pool
+        self._connection: Connection | None = None
+        self._upstream = upstream
+        self._pool = upstream.pool
         self._signal = signal
         self.outcome = outcome
         self._limits = limits
         self._deadline = deadline
         self._monotonic = monotonic
 
-    async def run(self, request: OutgoingRequest, fresh: bool = False) -> Response | None:
-        """Send ``request``, return its answer, whole or streaming; None when there is none worth the name."""
+    async def run(self, outgoing: Outgoing, fresh: bool = False) -> Response | None:
+        """Send the request, return its answer, whole or streaming; None when there is none worth the name."""
         outcome = self.outcome
         now = outcome.started_at
         connection = None if fresh else self._pool.try_take(now)
@@ -103,21 +77,28 @@ class Attempt:
         outcome.idle_s = now - connection.idle_since
         limits = self._limits
         connection.begin(
-            self._signal, request.answers_head, limits.verify_bytes, limits.body_idle_s, self._deadline
+            self._signal,
+            outgoing.request.method == b"HEAD",
+            limits.verify_bytes,
+            limits.body_idle_s,
+            self._deadline,
         )
         connection.wait_until(now + limits.response_head_s)
-        if request.body:
-            self._send_with_body(connection, request)
+        head = outgoing.encode_head(self._upstream)
+        outcome.head_out = outcome.bytes_out = len(head)
+        if outgoing.body:
+            connection.transport.writelines([head, *outgoing.body])
+            outcome.bytes_out += sum(map(len, outgoing.body))
         else:
-            connection.transport.write(request.head)
-            outcome.bytes_out = len(request.head)
-        if request.source is not None and not await self._send_rest(connection, request, request.source):
+            connection.transport.write(head)
+        source = outgoing.source
+        if source is not None and not await self._send_rest(connection, source, outgoing.is_chunked):
             return None
         while not connection.has_news:
             await self._signal.wait()
         return self._answer(connection)
 
-    async def _connect(self, fresh: bool) -> UpstreamConnection | None:
+    async def _connect(self, fresh: bool) -> Connection | None:
         outcome = self.outcome
         left_s = self._deadline - outcome.started_at
         timeout_s = min(self._limits.connect_s, left_s)
@@ -137,13 +118,7 @@ class Attempt:
             outcome.dns_s, outcome.connect_s, outcome.tls_s = timings.dns_s, timings.connect_s, timings.tls_s
         return connection
 
-    def _send_with_body(self, connection: UpstreamConnection, request: OutgoingRequest) -> None:
-        connection.transport.writelines([request.head, *request.body])
-        self.outcome.bytes_out = len(request.head) + sum(map(len, request.body))
-
-    async def _send_rest(
-        self, connection: UpstreamConnection, request: OutgoingRequest, source: BodySource
-    ) -> bool:
+    async def _send_rest(self, connection: Connection, source: BodySource, is_chunked: bool) -> bool:
         """Pass the body on as it arrives, until its end or until the upstream has answered early.
 
         False when the app broke off. A pause in the app's sending counts as ``body_idle``, not as the upstream's silence.
@@ -158,13 +133,13 @@ class Attempt:
             was_whole = source.is_whole
             parts = source.take()
             if parts:
-                if request.is_chunked:
+                if is_chunked:
                     parts = [chunk(part) for part in parts]
                 connection.transport.writelines(parts)
                 self.outcome.bytes_out += sum(map(len, parts))
                 connection.wait_until(self._monotonic() + limits.body_idle_s)
             elif was_whole:
-                if request.is_chunked:
+                if is_chunked:
                     connection.transport.write(LAST_CHUNK)
                 self._is_sent = True
                 self._sent_at = self._monotonic()
@@ -176,7 +151,7 @@ class Attempt:
                 await self._signal.wait()
         return True
 
-    def _answer(self, connection: UpstreamConnection) -> Response | None:
+    def _answer(self, connection: Connection) -> Response | None:
         parser = connection.parser
         outcome = self.outcome
         now = outcome.ended_at = self._monotonic()
@@ -193,7 +168,7 @@ class Attempt:
         self._blame(connection)
         return None
 
-    def _blame(self, connection: UpstreamConnection) -> None:
+    def _blame(self, connection: Connection) -> None:
         """Say in the outcome why the answer did not come, or did not come whole."""
         parser = connection.parser
         outcome = self.outcome

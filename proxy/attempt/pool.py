@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from proxy.attempt.connect import Connector
-from proxy.attempt.upstream import UpstreamConnection
+from proxy.attempt.connection import Connection
 from proxy.base.deadlines import Deadlines
 
 
@@ -50,7 +50,7 @@ class Pool:
         self.max_age_s = max_age_s
         self.open_count = 0
         self.opening = 0
-        self._idle: list[UpstreamConnection] = []
+        self._idle: list[Connection] = []
         self._waiters: deque[asyncio.Future[None]] = deque()
 
     @property
@@ -58,11 +58,11 @@ class Pool:
         """Connections that wait for work."""
         return len(self._idle)
 
-    def try_take(self, now: float) -> UpstreamConnection | None:
+    def try_take(self, now: float) -> Connection | None:
         """Return the most recently used idle connection that is still good; None when there is none or others wait."""
         return None if self._waiters else self._pop_idle(now)
 
-    def _pop_idle(self, now: float) -> UpstreamConnection | None:
+    def _pop_idle(self, now: float) -> Connection | None:
         idle = self._idle
         while idle:
             connection = idle.pop()
@@ -71,7 +71,7 @@ class Pool:
             self.discard(connection, "stale" if connection.is_lost else self._too_old(connection, now))
         return None
 
-    async def take(self, timeout_s: float, *, fresh: bool = False) -> UpstreamConnection:
+    async def take(self, timeout_s: float, *, fresh: bool = False) -> Connection:
         """Return a connection, opening one where none is idle; ``fresh`` never reuses. ConnectError when that fails.
 
         Waits while ``max_connections`` are busy, in the order of arrival.
@@ -106,8 +106,8 @@ class Pool:
                 room.set_result(None)
                 return
 
-    async def _open(self, timeout_s: float) -> UpstreamConnection:
-        connection = UpstreamConnection(
+    async def _open(self, timeout_s: float) -> Connection:
+        connection = Connection(
             self._deadlines,
             monotonic=self._monotonic,
             on_lost=self._lost,
@@ -128,7 +128,7 @@ class Pool:
             self.opening -= 1
         return connection
 
-    def give_back(self, connection: UpstreamConnection, now: float) -> None:
+    def give_back(self, connection: Connection, now: float) -> None:
         """Keep a connection whose exchange has ended cleanly."""
         connection.end(now)
         if connection.is_lost:
@@ -140,20 +140,20 @@ class Pool:
         if self._waiters:
             self._wake_one()
 
-    def discard(self, connection: UpstreamConnection, why: str) -> None:
+    def discard(self, connection: Connection, why: str) -> None:
         """Close a connection that is of no further use."""
         connection.signal = None
         if not connection.is_lost:
             self._settle(connection, "local", why)
             connection.transport.abort()
 
-    def _lost(self, connection: UpstreamConnection) -> None:
+    def _lost(self, connection: Connection) -> None:
         """The transport is gone (called once by each connection that was not settled before)."""
         if connection in self._idle:
             self._idle.remove(connection)
         self._settle(connection, "upstream", "idle" if connection.signal is None else "busy")
 
-    def _settle(self, connection: UpstreamConnection, side: str, why: str) -> None:
+    def _settle(self, connection: Connection, side: str, why: str) -> None:
         """Count a connection out, once: uvloop does not tell of the end of one whose making was cancelled."""
         if connection.is_settled:
             return
@@ -164,7 +164,7 @@ class Pool:
             self._observer.connection_closed(side, why, connection.uses)
         self._wake_one()
 
-    def _too_old(self, connection: UpstreamConnection, now: float) -> str:
+    def _too_old(self, connection: Connection, now: float) -> str:
         if now - connection.opened_at > self.max_age_s:
             return "age"
         return "idle" if now - connection.idle_since > self.idle_s else "readable"

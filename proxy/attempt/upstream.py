@@ -1,178 +1,20 @@
-"""One connection to the upstream: bytes in and out, one exchange at a time."""
+"""The upstream as calls know it: what it is called, and the connections to it."""
 
 from __future__ import annotations
 
-import asyncio
-import select
-from collections.abc import Callable
-from typing import Any, cast
-
-from proxy.attempt.connect import Timings
-from proxy.base.deadlines import NEVER, Deadlines
-from proxy.base.signal import Signal
-from proxy.wire.response_parser import ResponseParser
-
-_TRUST_IDLE_S = 0.002
+from proxy.attempt.pool import Pool
 
 
-class UpstreamConnection(asyncio.Protocol):
-    """A connection and what is known of it. Busy while ``signal`` is set; then everything that happens fires it.
+class Upstream:
+    """One server. ``authority`` is its host and port as a Host header has them, ``via`` what this sidecar calls itself."""
 
-    ``deadline`` (monotonic seconds) is swept by ``Deadlines``; ``has_expired`` says that it passed. ``wake_bytes`` is how much
-    body may gather before the reader is woken.
-    """
+    __slots__ = ("authority", "pool", "preserves_host", "via")
 
-    transport: asyncio.Transport
-    address: str = ""
-    uses: int = 0
-    signal: Signal | None = None
-    deadline: float = NEVER
-    wake_bytes: int = 0
-    failure: str = ""
-    has_expired: bool = False
-    has_answer_bytes: bool = False
-    is_lost: bool = False
-    is_settled: bool = False
-    is_write_paused: bool = False
-    _call_deadline: float = NEVER
-    _body_idle_s: float = NEVER
-    _poll: Any = None
-
-    def __init__(
-        self,
-        deadlines: Deadlines,
-        *,
-        monotonic: Callable[[], float],
-        on_lost: Callable[[UpstreamConnection], None],
-        max_head_bytes: int,
-    ) -> None:
-        self._deadlines = deadlines
-        self._monotonic = monotonic
-        self._on_lost = on_lost
-        self.parser = ResponseParser(max_head_bytes=max_head_bytes)
-        self.timings = Timings()
-        self.opened_at = self.idle_since = monotonic()
-
-    # for the pool and the attempt
-
-    def is_fresh_enough(self, now: float, idle_s: float, max_age_s: float) -> bool:
-        """Whether an idle connection may carry one more request: not lost, not old, and with nothing to read."""
-        idle_for_s = now - self.idle_since
-        if self.is_lost or idle_for_s > idle_s or now - self.opened_at > max_age_s:
-            return False
-        # The loop would have told of a close that it has seen; one that lies in the socket since then is only seen by
-        # asking, which costs 1 µs and is spared where the connection was busy a moment ago.
-        return idle_for_s < _TRUST_IDLE_S or not (self._poll and self._poll.poll(0))
-
-    def begin(
-        self, signal: Signal, answers_head: bool, wake_bytes: int, body_idle_s: float, call_deadline: float
-    ) -> None:
-        """Take the connection for one exchange that ``signal`` hears about."""
-        self.signal = signal
-        self.uses += 1
-        self.has_answer_bytes = False
-        self.wake_bytes = wake_bytes
-        self._body_idle_s = body_idle_s
-        self._call_deadline = call_deadline
-        self.parser.expect(answers_head)
-
-    def wait_until(self, deadline: float) -> None:
-        """Expire at ``deadline``, or when the call does if that is sooner."""
-        if deadline > self._call_deadline:
-            deadline = self._call_deadline
-        self.deadline = deadline
-        if deadline < self._deadlines.next_sweep:
-            self._deadlines.hurry(deadline)
-
-    def end(self, now: float) -> None:
-        """Give the connection back to idleness."""
-        self.signal = None
-        self.deadline = NEVER
-        self.idle_since = now
-
-    @property
-    def has_news(self) -> bool:
-        """Whether the attempt can go on: the answer is whole, too large to wait for, or will not come."""
-        parser = self.parser
-        if parser.is_whole or parser.error or self.is_lost or self.has_expired:
-            return True
-        head = parser.head
-        return head is not None and (
-            parser.body_bytes > self.wake_bytes or (head.content_length or 0) > self.wake_bytes
-        )
-
-    @property
-    def has_head_or_news(self) -> bool:
-        """Whether the upstream has begun to answer, or will not."""
-        return self.parser.head is not None or self.has_news
-
-    @property
-    def is_reusable(self) -> bool:
-        """Whether the exchange ended so that another may follow on this connection."""
-        parser = self.parser
-        head = parser.head
-        return (
-            parser.is_whole
-            and not parser.has_excess
-            and head is not None
-            and head.keep_alive
-            and not self.is_lost
-            and not self.has_expired
-        )
-
-    def expire(self, now: float) -> None:
-        """The deadline passed (called by the sweep)."""
-        self.has_expired = True
-        self.deadline = NEVER
-        if self.signal is not None:
-            self.signal.fire()
-
-    # asyncio's callbacks
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
-        peer = transport.get_extra_info("peername")
-        self.address = f"{peer[0]}:{peer[1]}" if peer else ""
-        self._deadlines.add(self)
-        sock = transport.get_extra_info("socket")
-        if sock is not None:
-            self._poll = select.poll()
-            self._poll.register(sock.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)
-
-    def data_received(self, data: bytes) -> None:
-        signal = self.signal
-        if signal is None:
-            self.failure = "bytes that nobody asked for"
-            self.is_lost = True
-            self.transport.abort()
-            return
-        self.has_answer_bytes = True
-        self.parser.feed(data)
-        if self.has_news:
-            signal.fire()
-        elif self.parser.head is not None:
-            self.wait_until(self._monotonic() + self._body_idle_s)
-
-    def eof_received(self) -> bool:
-        self.parser.end()
-        return False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.is_lost = True
-        if exc is not None:
-            self.failure = str(exc) or type(exc).__name__
-        self._on_lost(self)
-        if self.signal is not None:
-            self.signal.fire()
-
-    def pause_writing(self) -> None:
-        self.is_write_paused = True
-
-    def resume_writing(self) -> None:
-        self.is_write_paused = False
-        if self.signal is not None:
-            self.signal.fire()
+    def __init__(self, pool: Pool, *, authority: bytes, preserves_host: bool, via: bytes) -> None:
+        self.pool = pool
+        self.authority = authority
+        self.preserves_host = preserves_host
+        self.via = via
 
     def __repr__(self) -> str:
-        state = "lost" if self.is_lost else "busy" if self.signal is not None else "idle"
-        return f"<UpstreamConnection {self.address} {state} uses={self.uses}>"
+        return f"<Upstream {self.authority.decode()} {self.pool!r}>"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.base.reasons import Reason
+from proxy.base.reasons import Problem, Reason
 
 
 class SidegateError(Exception):
@@ -10,13 +10,12 @@ class SidegateError(Exception):
 
 
 class DownstreamProtocolError(SidegateError):
-    """The app broke HTTP. ``status`` is what it is told before its connection is closed."""
+    """The app broke HTTP. ``problem`` is what it is told before its connection is closed."""
 
-    def __init__(self, status: int, detail: str, reason: Reason = Reason.BAD_REQUEST) -> None:
+    def __init__(self, problem: Problem, detail: str) -> None:
         super().__init__(detail)
-        self.status = status
+        self.problem = problem
         self.detail = detail
-        self.reason = reason
 
 
 class ConnectError(SidegateError):

@@ -7,11 +7,21 @@ fields costs a call more than a microsecond.
 
 from __future__ import annotations
 
+from enum import Enum
+
 from proxy.base.reasons import Reason
 
 FIRST = "first"
 RETRY = "retry"
 PROBE = "probe"
+
+
+class Verdict(Enum):
+    """What an attempt tells of the upstream: it is well, nothing, or it is not."""
+
+    SUCCESS = "success"
+    IGNORE = "ignore"
+    DROPPED = "dropped"
 
 
 class AttemptOutcome:
@@ -20,6 +30,8 @@ class AttemptOutcome:
     status: int = 0
     """The answer's status; 0 when no head arrived."""
     reason: Reason = Reason.OK
+    verdict: Verdict = Verdict.SUCCESS
+    """What the judge makes of it, for the limit and the outage gate."""
     error: str = ""
     address: str = ""
     """The connection's far end, ``host:port``."""
@@ -38,6 +50,8 @@ class AttemptOutcome:
     """From there to the last body byte."""
     head_at: float = 0.0
     """When the head of an answer that streams was in; 0.0 for any other."""
+    head_out: int = 0
+    """Bytes of the request's head, which ``bytes_out`` counts as well."""
     bytes_out: int = 0
     bytes_in: int = 0
 
@@ -69,6 +83,8 @@ class ExchangeOutcome:
     detail: str = ""
     local: bool = False
     """Whether the sidecar made the answer itself."""
+    is_cut: bool = False
+    """Whether the answer broke off on its way to the app."""
     attempts: int = 0
     queue_s: float = 0.0
     """Sum of the waits for a slot."""

@@ -1,6 +1,6 @@
 """Why a call or an attempt ended as it did: error, metric label, log field, header and diagnosis at once."""
 
-from enum import StrEnum
+from enum import Enum, StrEnum
 
 
 class Reason(StrEnum):
@@ -28,33 +28,24 @@ class Reason(StrEnum):
     CLIENT_GONE = "client_gone"
     BAD_REQUEST = "bad_request"
     TOO_LARGE = "too_large"
+    INTERNAL = "internal"
 
 
-STATUS_OF_REASON: dict[Reason, int] = {
-    Reason.CONNECT_FAILED: 502,
-    Reason.CONNECT_TIMEOUT: 504,
-    Reason.TLS_FAILED: 502,
-    Reason.DNS_FAILED: 502,
-    Reason.RESET: 502,
-    Reason.STALE_CONNECTION: 502,
-    Reason.TRUNCATED: 502,
-    Reason.HEAD_TIMEOUT: 504,
-    Reason.BODY_TIMEOUT: 504,
-    Reason.BAD_RESPONSE: 502,
-    Reason.QUEUE_FULL: 503,
-    Reason.QUEUE_TIMEOUT: 503,
-    Reason.DEADLINE: 504,
-    Reason.OUTAGE: 503,
-    Reason.BUDGET: 503,
-    Reason.DRAINING: 503,
-    Reason.BAD_REQUEST: 400,
-    Reason.TOO_LARGE: 413,
-}
-"""The status of an answer the sidecar makes itself, where the place that refuses names no closer one.
+class Problem(Enum):
+    """What keeps a call from being carried, where HTTP knows it closer than a reason does. ``respond`` has a status for each."""
 
-Reasons that are missing here never make an answer: ``ok``, ``upstream_status`` and ``upstream_json`` pass the upstream's own
-on, and nobody is left to read one after ``client_gone``.
-"""
+    MALFORMED = "malformed"
+    SLOW = "the app does not finish what it began to send"
+    BODY_TOO_LARGE = "body too large"
+    TARGET_TOO_LONG = "target too long"
+    EXPECTATION = "unknown expectation"
+    MISDIRECTED = "for another host"
+    HEAD_TOO_LARGE = "head too large"
+    NOT_IMPLEMENTED = "not implemented"
+    VERSION = "unknown version"
+    LOOP = "loop"
+    RATE = "no token in time"
+
 
 NOTHING_WAS_SENT = frozenset(
     {Reason.CONNECT_FAILED, Reason.CONNECT_TIMEOUT, Reason.TLS_FAILED, Reason.DNS_FAILED}

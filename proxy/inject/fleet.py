@@ -15,9 +15,9 @@ import hashlib
 import re
 from collections.abc import Sequence
 
+from proxy.config.names import fleet_name
 from proxy.config.settings import Settings, split_address
 from proxy.inject.overrides import PREFIX
-from proxy.plan import fleet_name
 
 LABEL = PREFIX + "fleet"
 _MOST_CHARACTERS = 63

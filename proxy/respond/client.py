@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from proxy.base.signal import Signal
+from proxy.wire.request_parser import Request
 
 
 class ClientStream(Protocol):
@@ -13,6 +14,9 @@ class ClientStream(Protocol):
     signal: Signal
     is_write_paused: bool
     is_gone: bool
+
+    def needs_close(self, request: Request) -> bool:
+        """Whether the connection ends with this request's answer."""
 
     def write(self, data: bytes) -> None:
         """Send ``data``."""

@@ -1,37 +1,16 @@
-"""Answers as bytes: the upstream's own, whole or streaming, and those the sidecar makes itself."""
+"""The upstream's answers as bytes, whole or streaming."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
-from proxy.base.reasons import Reason
+from proxy.base.outcomes import ExchangeOutcome
 from proxy.respond.client import ClientStream
-from proxy.wire.encode import LAST_CHUNK, chunk, status_line
+from proxy.respond.local import LocalReply
+from proxy.wire.encode import LAST_CHUNK, chunk
+from proxy.wire.request_parser import Request
 from proxy.wire.response import Response
 from proxy.wire.response_head import BodyEnd
-
-_TITLES = {
-    Reason.QUEUE_FULL: "Too many calls are waiting",
-    Reason.QUEUE_TIMEOUT: "The wait for a turn would take too long",
-    Reason.DEADLINE: "The call ran out of time",
-    Reason.OUTAGE: "The upstream fails every call",
-    Reason.BUDGET: "The retry budget is used up",
-    Reason.CONNECT_FAILED: "The upstream cannot be reached",
-    Reason.CONNECT_TIMEOUT: "The upstream cannot be reached in time",
-    Reason.TLS_FAILED: "TLS with the upstream failed",
-    Reason.DNS_FAILED: "The upstream's name cannot be resolved",
-    Reason.RESET: "The upstream closed the connection without an answer",
-    Reason.STALE_CONNECTION: "The upstream closed the connection without an answer",
-    Reason.TRUNCATED: "The upstream's answer broke off",
-    Reason.HEAD_TIMEOUT: "The upstream did not answer in time",
-    Reason.BODY_TIMEOUT: "The upstream's answer stalled",
-    Reason.BAD_RESPONSE: "The upstream's answer is not valid HTTP",
-    Reason.DRAINING: "The sidecar is stopping",
-    Reason.BAD_REQUEST: "The request cannot be carried",
-    Reason.TOO_LARGE: "The request is too large",
-}
-
 
 PERSISTS = b""
 CLOSES = b"Connection: close\r\n"
@@ -55,40 +34,6 @@ class Marks:
             if attempts < 1000:
                 self._known[key] = known
         return known
-
-
-class LocalReply:
-    """An answer of the sidecar's own: status, reason, and a sentence for whoever reads it."""
-
-    __slots__ = ("detail", "reason", "retry_after_s", "status")
-
-    def __init__(self, status: int, reason: Reason, detail: str, retry_after_s: float | None = None) -> None:
-        self.status = status
-        self.reason = reason
-        self.detail = detail
-        self.retry_after_s = retry_after_s
-
-    def encode(self, marks: bytes, *, answers_head: bool) -> bytes:
-        """Return head and RFC 9457 problem body; a HEAD's answer has the head only. ``marks`` end the head."""
-        problem = {
-            "type": "about:blank",
-            "title": _TITLES.get(self.reason, "The call could not be carried"),
-            "status": self.status,
-            "detail": self.detail,
-            "reason": self.reason.value,
-        }
-        body = json.dumps(problem).encode()
-        retry_after = b""
-        if self.retry_after_s is not None:
-            retry_after = b"Retry-After: %d\r\n" % max(1, round(self.retry_after_s))
-        head = [
-            status_line(self.status),
-            b"Content-Type: application/problem+json\r\nContent-Length: %d\r\n" % len(body),
-            b"Sidegate-Reason: %b\r\n" % self.reason.value.encode(),
-            retry_after,
-            marks,
-        ]
-        return b"".join(head if answers_head else [*head, body])
 
 
 _JOIN_UP_TO = 64 << 10
@@ -149,3 +94,55 @@ async def relay(
     if rest.is_complete and in_chunks:
         client.write(LAST_CHUNK)
     return sent, rest.is_complete
+
+
+class Responder:
+    """Answers calls, and says of each answer in its call's outcome. Returns whether the app's connection may serve another."""
+
+    def __init__(self, via: bytes) -> None:
+        self._marks = Marks(via)
+
+    def _lines(self, request: Request, outcome: ExchangeOutcome, closes: bool) -> bytes:
+        persistence = CLOSES if closes else PERSISTS if request.facts.speaks_1_1 else KEEPS_ALIVE
+        return self._marks.lines(outcome.attempts, persistence)
+
+    def whole(
+        self, client: ClientStream, request: Request, response: Response, outcome: ExchangeOutcome
+    ) -> bool:
+        """Send an answer of the upstream that is all here."""
+        closes = client.needs_close(request)
+        outcome.status = response.head.status
+        outcome.bytes_in = write_whole(client, response, self._lines(request, outcome, closes))
+        return not closes
+
+    def local(
+        self, client: ClientStream, request: Request, reply: LocalReply, outcome: ExchangeOutcome
+    ) -> bool:
+        """Send an answer of the sidecar's own."""
+        outcome.status, outcome.reason, outcome.detail = reply.status, reply.reason, reply.detail
+        outcome.local = True
+        closes = client.needs_close(request) or request.facts.refusal is not None
+        marks = self._lines(request, outcome, closes)
+        client.write(reply.encode(marks, answers_head=request.method == b"HEAD"))
+        return not closes
+
+    async def streaming(
+        self,
+        client: ClientStream,
+        request: Request,
+        response: Response,
+        outcome: ExchangeOutcome,
+        on_paused: Callable[[], None],
+    ) -> bool:
+        """Pass on an answer that is too large to verify; a cut ends as a cut. ``outcome.is_cut`` says that it was one."""
+        may_chunk = request.facts.speaks_1_1
+        closes = client.needs_close(request) or (response.head.content_length is None and not may_chunk)
+        outcome.status = response.head.status
+        marks = self._lines(request, outcome, closes)
+        outcome.bytes_in, is_complete = await relay(
+            client, response, marks, may_chunk=may_chunk, on_paused=on_paused
+        )
+        if not is_complete:
+            outcome.is_cut = True
+            client.break_off()
+        return is_complete and not closes

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from proxy.base.reasons import Problem
 from proxy.wire.headers import HOP_BY_HOP, name_of, named_away, parse_lines, tokens
 
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9\-._~!$&'()*+;=%]*)(?::[0-9]*)?")
@@ -25,12 +26,14 @@ _INTERESTING = HOP_BY_HOP | {
     b"sidegate-priority",
 }
 
+_MOST_DIGITS = 9
+
 
 @dataclass(slots=True)
 class Refusal:
-    """Why a request cannot be carried: the status to answer and a sentence for the app's developer."""
+    """Why a request cannot be carried: what kind of problem it is, and a sentence for the app's developer."""
 
-    status: int
+    problem: Problem
     detail: str
 
 
@@ -125,7 +128,7 @@ def _note(facts: RequestFacts, low: bytes, value: bytes) -> None:
 def _judge_version(version: str) -> Refusal | None:
     if version in ("1.1", "1.0"):
         return None
-    return Refusal(505, f"HTTP/{version} is not spoken here; use HTTP/1.1")
+    return Refusal(Problem.VERSION, f"HTTP/{version} is not spoken here; use HTTP/1.1")
 
 
 def _judge_host(version: str, hosts: list[bytes]) -> Refusal | None:
@@ -133,9 +136,9 @@ def _judge_host(version: str, hosts: list[bytes]) -> Refusal | None:
     if not hosts and version == "1.0":
         return None
     if len(hosts) != 1:
-        return Refusal(400, f"expected one Host header, got {len(hosts)}")
+        return Refusal(Problem.MALFORMED, f"expected one Host header, got {len(hosts)}")
     if not _HOST.fullmatch(hosts[0]):
-        return Refusal(400, "the Host header is not a host and port")
+        return Refusal(Problem.MALFORMED, "the Host header is not a host and port")
     return None
 
 
@@ -145,19 +148,19 @@ def _judge_framing(
     if codings:
         # RFC 9112 §6.1: a Transfer-Encoding in HTTP/1.0 is faulty framing, and with Content-Length an attack.
         if version == "1.0":
-            return Refusal(400, "Transfer-Encoding in an HTTP/1.0 request")
+            return Refusal(Problem.MALFORMED, "Transfer-Encoding in an HTTP/1.0 request")
         if lengths:
-            return Refusal(400, "both Transfer-Encoding and Content-Length")
+            return Refusal(Problem.MALFORMED, "both Transfer-Encoding and Content-Length")
         # RFC 9112 §6.1: 501 for a coding that is not understood; §6.3: chunked has to be the last, once.
         if codings[-1] != b"chunked" or codings.count(b"chunked") != 1:
-            return Refusal(400, "Transfer-Encoding does not end in one chunked")
+            return Refusal(Problem.MALFORMED, "Transfer-Encoding does not end in one chunked")
         if len(codings) > 1:
-            return Refusal(501, "of the transfer codings only chunked is understood")
+            return Refusal(Problem.NOT_IMPLEMENTED, "of the transfer codings only chunked is understood")
         facts.chunked = True
     elif lengths:
         # RFC 9112 §6.3: differing or repeated lengths are refused, not picked from.
         if len(lengths) != 1 or not lengths[0].isdigit():
-            return Refusal(400, "Content-Length is not one whole number")
+            return Refusal(Problem.MALFORMED, "Content-Length is not one whole number")
         facts.content_length = int(lengths[0])
     return None
 
@@ -166,7 +169,7 @@ def _judge_expect(facts: RequestFacts, version: str, expect: list[bytes]) -> Ref
     if not expect or version == "1.0":
         return None  # RFC 9110 §10.1.1: ignored in HTTP/1.0
     if expect != [b"100-continue"]:
-        return Refusal(417, "the only expectation known is 100-continue")
+        return Refusal(Problem.EXPECTATION, "the only expectation known is 100-continue")
     facts.expects_continue = True
     return None
 
@@ -186,13 +189,16 @@ def _is_plain(facts: RequestFacts) -> bool:
 
 def _judge_method(facts: RequestFacts, method: bytes) -> None:
     if facts.refusal is None and method == b"CONNECT":
-        facts.refusal = Refusal(501, "CONNECT tunnels are not carried; send the request to Sidegate itself")
+        facts.refusal = Refusal(
+            Problem.NOT_IMPLEMENTED, "CONNECT tunnels are not carried; send the request to Sidegate itself"
+        )
     forwards = facts.max_forwards
     if forwards is not None and method in (b"TRACE", b"OPTIONS") and forwards.isdigit():
-        # RFC 9110 §7.6.2: at 0 it ends here, else it is forwarded with one less.
-        if int(forwards) == 0:
+        # RFC 9110 §7.6.2: at 0 it ends here, else it is forwarded with one less, or as the most that we count to.
+        left = int(forwards) if len(forwards) <= _MOST_DIGITS else 10**_MOST_DIGITS
+        if left == 0:
             facts.stops_here = True
-        facts.lines += b"Max-Forwards: %d\r\n" % max(0, int(forwards) - 1)
+        facts.lines += b"Max-Forwards: %d\r\n" % max(0, left - 1)
     elif forwards is not None:
         facts.lines += b"Max-Forwards: %b\r\n" % forwards
 

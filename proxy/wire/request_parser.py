@@ -19,7 +19,8 @@ from collections import deque
 import httptools
 
 from proxy.base.errors import DownstreamProtocolError
-from proxy.base.reasons import Reason
+from proxy.base.reasons import Problem
+from proxy.base.wishes import Wishes
 from proxy.wire.request_facts import RequestFacts, judge_request
 
 _HEAD_END = b"\r\n\r\n"
@@ -31,13 +32,16 @@ class Request:
     """One request as it arrives: the head at once, the body as it comes.
 
     ``chunks`` holds body bytes nobody took yet, ``waiting_bytes`` their sum; ``is_whole`` says that the last one is in.
+    ``path`` is the target for the upstream and ``wishes`` what the app wished, once the rules of accept have read them.
     """
 
-    __slots__ = ("chunks", "facts", "is_whole", "method", "target", "waiting_bytes")
+    __slots__ = ("chunks", "facts", "is_whole", "method", "path", "target", "waiting_bytes", "wishes")
 
     def __init__(self, method: bytes, target: bytes, facts: RequestFacts, is_whole: bool) -> None:
         self.method = method
         self.target = target
+        self.path = target
+        self.wishes: Wishes | None = None
         self.facts = facts
         self.chunks: list[bytes] = []
         self.waiting_bytes = 0
@@ -141,9 +145,8 @@ class RequestParser:
         self._execute(piece)
         if self._quiet_bytes > self._max_head_bytes:
             self._fail(
-                431,
+                Problem.HEAD_TOO_LARGE,
                 f"trailers or chunk extensions of more than {self._max_head_bytes} bytes",
-                Reason.TOO_LARGE,
             )
         return data[cut:]
 
@@ -154,20 +157,21 @@ class RequestParser:
             self._after_upgrade()
         except httptools.HttpParserInvalidMethodError:
             # RFC 9110 §9.1: a method that is not recognised is answered with 501.
-            self._fail(501, "the method is not one this proxy knows")
+            self._fail(Problem.NOT_IMPLEMENTED, "the method is not one this proxy knows")
         except httptools.HttpParserInvalidURLError as error:
-            self._fail(400, f"the request target is not valid: {error}")
+            self._fail(Problem.MALFORMED, f"the request target is not valid: {error}")
         except httptools.HttpParserError as error:
-            self._fail(400, f"the request is not valid HTTP/1.1: {error}")
+            self._fail(Problem.MALFORMED, f"the request is not valid HTTP/1.1: {error}")
 
     def _fail_size(self, head: bytes) -> None:
         line_bytes = head.lstrip(b"\r\n").find(b"\r\n")
-        status = 431 if 0 <= line_bytes <= self._max_head_bytes else 414
-        self._fail(status, f"the request head is larger than {self._max_head_bytes} bytes", Reason.TOO_LARGE)
+        is_line_whole = 0 <= line_bytes <= self._max_head_bytes
+        problem = Problem.HEAD_TOO_LARGE if is_line_whole else Problem.TARGET_TOO_LONG
+        self._fail(problem, f"the request head is larger than {self._max_head_bytes} bytes")
 
-    def _fail(self, status: int, detail: str, reason: Reason = Reason.BAD_REQUEST) -> None:
+    def _fail(self, problem: Problem, detail: str) -> None:
         if self.failed is None:
-            self.failed = DownstreamProtocolError(status, detail, reason)
+            self.failed = DownstreamProtocolError(problem, detail)
 
     def _after_upgrade(self) -> None:
         """Go on behind a head that asks to switch protocols: we decline by not answering 101 (RFC 9110 §7.8).
@@ -207,11 +211,11 @@ class RequestParser:
         line, _, block = self._head.lstrip(b"\r\n").partition(b"\r\n")
         words = line.split()
         if len(words) != 3:
-            self._fail(505, "HTTP/0.9 is not spoken here; use HTTP/1.1")
+            self._fail(Problem.VERSION, "HTTP/0.9 is not spoken here; use HTTP/1.1")
             return None
         lines = block[: -len(_HEAD_END)].split(b"\r\n") if len(block) > len(_HEAD_END) else []
         if len(lines) > self._max_headers:
-            self._fail(431, f"more than {self._max_headers} header lines", Reason.TOO_LARGE)
+            self._fail(Problem.HEAD_TOO_LARGE, f"more than {self._max_headers} header lines")
             return None
         method, target, protocol = words
         facts = judge_request(method, protocol.rpartition(b"/")[2].decode("latin-1"), lines)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from proxy.admit.limit import UNLIMITED, Verdict
-from proxy.base.outcomes import AttemptOutcome
+from proxy.admit.limit import UNLIMITED
+from proxy.base.outcomes import AttemptOutcome, Verdict
 
 
 class CountingLimit:

@@ -111,7 +111,7 @@ class House:
         loop = asyncio.get_running_loop()
         self.sidecar = Sidecar(settings, loop, clock=SystemClock(), rng=random.Random(7))
         self.witness = Witness(self.sidecar.observer)
-        self.sidecar.exchange._observer = self.witness
+        self.sidecar.exchange._observer = self.sidecar.exchange.pauses._observer = self.witness
         addresses = await self.sidecar.open()
         self.port = int(addresses["listen"].rpartition(":")[2])
         self._ops_port = int(addresses["ops"].rpartition(":")[2])

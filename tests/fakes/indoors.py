@@ -175,7 +175,7 @@ class IndoorHouse(House):
         self.sidecar = Sidecar(settings, loop, clock=_Clock(), rng=random.Random(7))
         self.sidecar.pool._connector = cast(Any, self.origin)
         self.witness = Witness(self.sidecar.observer)
-        self.sidecar.exchange._observer = self.witness
+        self.sidecar.exchange._observer = self.sidecar.exchange.pauses._observer = self.witness
 
     def ask(self, target: bytes = b"/", *, takes: bool = True) -> Line:
         """Send a GET on a connection of its own, whose far end is the app."""

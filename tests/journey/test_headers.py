@@ -111,7 +111,7 @@ def test_a_call_that_comes_back_is_a_loop() -> None:
 
     async def trace() -> None:
         async with House(Origin()) as house:
-            via = house.sidecar.exchange.plan.via.decode()
+            via = house.sidecar.exchange.plan.upstream.via.decode()
             got = await house.get("/", f"Via: 1.1 other, 1.1 {via} (comment)")
             assert (got.status, got.reason) == (508, "bad_request")
             assert (await house.get("/", "Via: 1.1 sidegate-00000000")).status == 200

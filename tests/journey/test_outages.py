@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proxy.admit.limit import Verdict
+from proxy.base.outcomes import Verdict
 from tests.fakes.app import Answer, App
 from tests.fakes.counting import CountingLimit
 from tests.fakes.house import House

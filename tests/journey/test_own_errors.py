@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
+from proxy.base.outcomes import Verdict
+from proxy.base.reasons import Reason
 from tests.fakes.indoors import IndoorHouse, IndoorOrigin, Line, head_on
 from tests.fakes.virtual import run
 
@@ -35,5 +39,52 @@ def test_a_connection_that_nobody_could_hear_of_is_closed_and_counted_out() -> N
             assert [line.is_closed for line in house.origin.lines] == [True]
             app = house.ask(b"/2")
             await head_on(app)
+
+    run(trace())
+
+
+def test_an_error_of_our_own_is_answered_500_and_told_to_nobody_as_the_upstreams(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It used to end the connection without an answer, and to count as an attempt that went well."""
+
+    async def trace() -> None:
+        origin = IndoorOrigin(small, refuses=ZeroDivisionError())
+        async with IndoorHouse(origin) as house:
+            app = house.ask(b"/1")
+            await head_on(app)
+            origin.refuses = None
+            head, _, body = bytes(app.written).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 500 ")
+            assert b"\r\nSidegate-Reason: internal\r\n" in head
+            assert b"ZeroDivisionError" in body
+            assert [(each.reason, each.verdict) for each in house.witness.attempts] == [
+                (Reason.INTERNAL, Verdict.IGNORE)
+            ]
+            assert [each.reason for each in house.witness.calls] == [Reason.INTERNAL]
+            assert house.sidecar.exchange.plan.default.limiter.inflight == 0
+            await head_on(house.ask(b"/2"))
+
+    run(trace())
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_an_error_of_our_own_in_mid_answer_breaks_it_off() -> None:
+    """A second head behind half an answer would be read as its body."""
+
+    def fails() -> None:
+        raise ZeroDivisionError
+
+    async def large(line: Line, _: bytes) -> None:
+        line.pause_reading = fails  # type: ignore[method-assign]
+        line.give(b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n" + b"x" * 2_000_000)
+
+    async def trace() -> None:
+        async with IndoorHouse(IndoorOrigin(large)) as house:
+            app = house.ask(b"/1", takes=False)
+            await app.until(lambda: app.is_closed)
+            assert bytes(app.written).count(b"HTTP/1.1 ") == 1
+            assert [each.reason for each in house.witness.calls] == [Reason.INTERNAL]
+            assert house.sidecar.exchange.plan.default.limiter.inflight == 0
 
     run(trace())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proxy.admit.limit import Verdict
+from proxy.base.outcomes import Verdict
 from tests.fakes.counting import CountingLimit
 from tests.fakes.indoors import BUFFER, IndoorHouse, IndoorOrigin, Line, head_on
 from tests.fakes.loop import until

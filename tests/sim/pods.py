@@ -15,9 +15,8 @@ from typing import Any
 
 from proxy.admit.gated import GatedLimit
 from proxy.admit.learned import LearnedLimit
-from proxy.admit.limit import Verdict
 from proxy.admit.outage import OutageGate
-from proxy.base.outcomes import FIRST, PROBE, RETRY, AttemptOutcome
+from proxy.base.outcomes import FIRST, PROBE, RETRY, AttemptOutcome, Verdict
 from proxy.base.reasons import Reason
 from proxy.fleet.pilot import Pilot, fading
 from proxy.fleet.record import Portion, Share

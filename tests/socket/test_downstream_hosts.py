@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.plan import authorities_of, authority_of, bare_host, hosts_of
+from proxy.config.names import authorities_of, authority_of, bare_host, hosts_of
 from tests.fakes.house import House, settings_for
 from tests.fakes.loop import run
 from tests.fakes.origin import Origin

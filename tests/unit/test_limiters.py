@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from proxy.admit.learned import LearnedLimit
-from proxy.admit.limit import UNLIMITED, FixedLimit, Verdict
+from proxy.admit.limit import UNLIMITED, FixedLimit
 from proxy.admit.limiter import Limiter
 from proxy.admit.waiter import Denied, Waiter
 from proxy.base.clock import SystemClock
 from proxy.base.deadlines import Deadlines
-from proxy.base.outcomes import AttemptOutcome
+from proxy.base.outcomes import AttemptOutcome, Verdict
 from proxy.config.settings import Concurrency, Limits, Outage
 from proxy.fleet.record import Share
 from proxy.limiters import Limiters

@@ -13,13 +13,13 @@ import pytest
 
 from proxy.admit.bucket import TokenBucket
 from proxy.admit.gated import GatedLimit
-from proxy.admit.limit import UNLIMITED, FixedLimit, Verdict
+from proxy.admit.limit import UNLIMITED, FixedLimit
 from proxy.admit.limiter import Limiter
 from proxy.admit.outage import OutageGate
 from proxy.admit.permit import Permit
 from proxy.admit.waiter import Denied, State, Waiter
 from proxy.base.deadlines import Deadlines
-from proxy.base.outcomes import FIRST, PROBE, AttemptOutcome
+from proxy.base.outcomes import FIRST, PROBE, AttemptOutcome, Verdict
 from proxy.base.reasons import Reason
 from tests.fakes.loop import soon, until
 from tests.fakes.virtual import now, run

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.admit.learned import LearnedLimit
-from proxy.admit.limit import UNLIMITED, Verdict
-from proxy.base.outcomes import AttemptOutcome
+from proxy.admit.limit import UNLIMITED
+from proxy.base.outcomes import AttemptOutcome, Verdict
 
 T = 1000.0
 

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from proxy.admit.bucket import TokenBucket
-from proxy.admit.limit import UNLIMITED, FixedLimit, Verdict
+from proxy.admit.limit import UNLIMITED, FixedLimit
 from proxy.admit.limiter import Limiter
 from proxy.admit.permit import Permit
-from proxy.admit.queue import Priority
 from proxy.admit.waiter import Denied, Waiter
 from proxy.base.deadlines import Deadlines
-from proxy.base.outcomes import AttemptOutcome
+from proxy.base.outcomes import AttemptOutcome, Verdict
+from proxy.base.wishes import Priority
 from tests.fakes.loop import soon, until
 from tests.fakes.virtual import now, run
 

@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.admit.limit import Verdict
 from proxy.admit.limiter import Limiter
 from proxy.admit.permit import Permit
 from proxy.admit.waiter import Waiter
 from proxy.base.deadlines import Deadlines
-from proxy.base.outcomes import AttemptOutcome
+from proxy.base.outcomes import AttemptOutcome, Verdict
 from tests.fakes.counting import CountingLimit
 from tests.fakes.virtual import now, run
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.admit.queue import FairQueue, Priority, Queued
+from proxy.admit.queue import FairQueue, Queued
+from proxy.base.wishes import Priority
 
 HIGH, NORMAL, LOW = Priority.HIGH, Priority.NORMAL, Priority.LOW
 WEIGHTS = {HIGH: 16, NORMAL: 4, LOW: 1}

@@ -14,8 +14,7 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from proxy.admit.learned import LearnedLimit
-from proxy.admit.limit import Verdict
-from proxy.base.outcomes import FIRST, AttemptOutcome
+from proxy.base.outcomes import FIRST, AttemptOutcome, Verdict
 from proxy.fleet.board import Board
 from proxy.fleet.leases import Hard
 from proxy.fleet.member import Member

@@ -1,0 +1,148 @@
+"""What may be carried: the rules about targets, hosts, loops and wishes, in the order in which they speak.
+
+A request that passes knows its ``path`` at the upstream and its ``wishes`` afterwards. One set of rules is made of each
+configuration, and replaced as a whole.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxy.base.reasons import Problem
+from proxy.base.wishes import Priority, Wishes
+from proxy.config.names import bare_host
+from proxy.config.units import parse_duration
+from proxy.wire.headers import tokens
+from proxy.wire.request_facts import Refusal, RequestFacts
+from proxy.wire.request_parser import Request
+
+_PRIORITIES: Final = {priority.value.encode(): priority for priority in Priority}
+_LONGEST_WISH: Final = 64
+"""Bytes of a wish that are read: a longer one makes no sense, and long numbers are slow to parse."""
+_MOST_ATTEMPTS: Final = 1000
+
+
+class Rules:
+    """The rules of one configuration. All names are in lower case; empty ``hosts`` take any."""
+
+    def __init__(
+        self,
+        *,
+        authority: bytes,
+        authorities: frozenset[bytes],
+        own_authorities: frozenset[bytes],
+        hosts: frozenset[bytes],
+        prefix: bytes,
+        via: bytes,
+    ) -> None:
+        self._authority = authority
+        self._authorities = authorities
+        self._own_authorities = own_authorities
+        self._hosts = hosts
+        self._prefix = prefix
+        self._via = via.lower()
+
+    def read(self, request: Request) -> Refusal | None:
+        """Complete a request with its path and wishes; return why it cannot be carried, None where it can."""
+        facts = request.facts
+        if not facts.is_plain:
+            refusal = self._refuse_head(facts) or self._read_wishes(request)
+            if refusal is not None:
+                return refusal
+        target = request.target
+        if target[:1] == b"/" and b"#" not in target:
+            request.path = self._prefix + target
+        else:
+            refusal = self._read_target(request)
+            if refusal is not None:
+                return refusal
+        return self._refuse_host(request) if self._hosts else None
+
+    def _refuse_head(self, facts: RequestFacts) -> Refusal | None:
+        if facts.refusal is not None:
+            return facts.refusal
+        if facts.via and self._is_loop(facts.via):
+            return Refusal(Problem.LOOP, "the call has come through this sidecar before")
+        if facts.stops_here:
+            return Refusal(Problem.MALFORMED, "Max-Forwards is used up at this sidecar")
+        return None
+
+    def _is_loop(self, via: list[bytes]) -> bool:
+        return any(self._via in token.split() for value in via for token in tokens(value))
+
+    def _read_target(self, request: Request) -> Refusal | None:
+        """Read a target that is not a plain path."""
+        target = request.target
+        if b"#" in target:
+            return Refusal(Problem.MALFORMED, "a fragment has no place in a request target")
+        if target == b"*" and request.method == b"OPTIONS":
+            request.path = target
+            return None
+        # RFC 9112 §3.2.2: the absolute form must be understood; its authority beats the Host header.
+        scheme, separator, rest = target.partition(b"://")
+        if not separator or scheme.lower() not in (b"http", b"https"):
+            return Refusal(Problem.MALFORMED, "the request target is neither a path nor an absolute URL")
+        cut = min((i for i in (rest.find(b"/"), rest.find(b"?")) if i >= 0), default=len(rest))
+        authority, path = rest[:cut].lower(), rest[cut:]
+        if path[:1] != b"/":
+            path = b"/" + path
+        if authority in self._authorities:
+            request.path = path
+        elif authority in self._own_authorities:
+            request.path = self._prefix + path
+        else:
+            return self._misdirected(
+                authority, "; name it in NO_PROXY (Helm: capture.noProxy), and the app calls it itself"
+            )
+        return None
+
+    def _refuse_host(self, request: Request) -> Refusal | None:
+        """Return why the site that a call names is none of ``hosts``; None where it is one, or the call names no site."""
+        # RFC 9112 §3.2.2: an absolute target's authority beats the Host header, and is the upstream's or our own by now.
+        host, target = request.facts.host, request.target
+        if host in self._hosts or (target[:1] != b"/" and target != b"*"):
+            return None
+        # An address is the place that the call has been sent to, and says nothing of which site there is meant.
+        name = bare_host(host)
+        if name in self._hosts or b":" in name or name.replace(b".", b"").isdigit():
+            return None
+        return self._misdirected(host)
+
+    def _misdirected(self, authority: bytes, advice: str = "") -> Refusal:
+        named, ours = authority.decode("latin-1"), self._authority.decode()
+        return Refusal(
+            Problem.MISDIRECTED,
+            f"the call is for {named}, and this sidecar carries calls to {ours} only{advice}",
+        )
+
+    def _read_wishes(self, request: Request) -> Refusal | None:
+        """Read the app's Sidegate-* headers; a refusal names the one that makes no sense."""
+        facts = request.facts
+        timeout, attempts, priority = facts.wanted_timeout, facts.wanted_attempts, facts.wanted_priority
+        if timeout is None and attempts is None and priority is None:
+            return None
+        timeout_s: float | None = None
+        if timeout is not None:
+            try:
+                timeout_s = parse_duration(timeout[:_LONGEST_WISH].decode("latin-1"))
+            except ValueError as error:
+                return Refusal(Problem.MALFORMED, f"Sidegate-Timeout: expected {error}")
+            if timeout_s <= 0 or len(timeout) > _LONGEST_WISH:
+                return Refusal(
+                    Problem.MALFORMED,
+                    f"Sidegate-Timeout: expected more than 0, in {_LONGEST_WISH} characters at most",
+                )
+        if attempts is not None and not (
+            attempts.isdigit() and len(attempts) <= _LONGEST_WISH and 1 <= int(attempts) <= _MOST_ATTEMPTS
+        ):
+            return Refusal(
+                Problem.MALFORMED, f"Sidegate-Attempts: expected a number from 1 to {_MOST_ATTEMPTS}"
+            )
+        wanted = Priority.NORMAL if priority is None else _PRIORITIES.get(priority)
+        if wanted is None:
+            return Refusal(Problem.MALFORMED, "Sidegate-Priority: expected high, normal or low")
+        request.wishes = Wishes(timeout_s, None if attempts is None else int(attempts), wanted)
+        return None
+
+    def __repr__(self) -> str:
+        return f"<Rules for {self._authority.decode()}>"

@@ -1,0 +1,62 @@
+"""A request on its way out: a value until an attempt makes bytes of it, here and nowhere else."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from proxy.attempt.upstream import Upstream
+from proxy.wire.request_parser import Request
+
+
+class BodySource(Protocol):
+    """A request body that is still arriving."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the last byte is in."""
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the rest will never come: the app broke HTTP, or stopped sending."""
+
+    def take(self) -> list[bytes]:
+        """Return the bytes that have arrived and let more come; [] when there are none now."""
+
+
+class Outgoing:
+    """A request and its body: ``body`` where all of it is here, ``source`` where it still arrives and is sent as it does."""
+
+    __slots__ = ("body", "request", "source")
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.body: list[bytes] = []
+        self.source: BodySource | None = None
+
+    @property
+    def is_chunked(self) -> bool:
+        """Whether the body goes out in chunks: it came so, and its length is not known."""
+        return self.source is not None and self.request.facts.chunked
+
+    def encode_head(self, upstream: Upstream) -> bytes:
+        """Return the head for ``upstream``, its empty line included.
+
+        What is behind the target is the same for every request with the same headers; it is kept with them.
+        """
+        request = self.request
+        facts = request.facts
+        encoded = facts.encoded
+        if encoded is None or encoded[0] is not upstream:
+            host = facts.host if upstream.preserves_host and facts.host else upstream.authority
+            tail = b" HTTP/1.1\r\nHost: %b\r\n%bVia: 1.1 %b\r\n" % (host, facts.lines, upstream.via)
+            encoded = facts.encoded = (upstream, tail)
+        framing = b""
+        if facts.chunked:
+            if self.source is not None:
+                framing = b"Transfer-Encoding: chunked\r\n"
+            else:
+                framing = b"Content-Length: %d\r\n" % sum(map(len, self.body))
+        return b"%b %b%b%b\r\n" % (request.method, request.path, encoded[1], framing)
+
+    def __repr__(self) -> str:
+        return f"<Outgoing {self.request!r}>"

@@ -1,0 +1,98 @@
+"""What may be carried: paths at the upstream, wishes, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.accept.rules import Rules
+from proxy.base.reasons import Problem
+from proxy.base.wishes import Priority
+from proxy.wire.request_facts import Refusal, judge_request
+from proxy.wire.request_parser import Request
+
+RULES = Rules(
+    authority=b"up.example",
+    authorities=frozenset({b"up.example", b"up.example:80"}),
+    own_authorities=frozenset({b"localhost:8880"}),
+    hosts=frozenset(),
+    prefix=b"/api",
+    via=b"sidegate-1",
+)
+
+
+def read(target: bytes, *lines: bytes, method: bytes = b"GET") -> Request | Refusal:
+    request = Request(method, target, judge_request(method, "1.1", [b"Host: a", *lines]), True)
+    return RULES.read(request) or request
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        (b"/a?b=http://c", b"/api/a?b=http://c"),
+        (b"http://UP.example/api/a", b"/api/a"),
+        (b"HTTP://up.example:80?q", b"/?q"),
+        (b"http://localhost:8880/a", b"/api/a"),
+    ],
+)
+def test_every_form_of_a_target_names_its_path(target: bytes, path: bytes) -> None:
+    """The prefix stands before what the app asks of the sidecar, not before what it asks of the upstream by name."""
+    request = read(target)
+    assert isinstance(request, Request)
+    assert request.path == path
+
+
+@pytest.mark.parametrize(
+    ("target", "problem"),
+    [
+        (b"/a#b", Problem.MALFORMED),
+        (b"http://up.example/#b", Problem.MALFORMED),
+        (b"ftp://up.example/", Problem.MALFORMED),
+        (b"a", Problem.MALFORMED),
+        (b"*", Problem.MALFORMED),
+        (b"http://other.example/", Problem.MISDIRECTED),
+    ],
+)
+def test_what_cannot_be_carried_is_refused(target: bytes, problem: Problem) -> None:
+    refusal = read(target)
+    assert isinstance(refusal, Refusal)
+    assert refusal.problem is problem
+
+
+def test_wishes_are_read() -> None:
+    request = read(b"/", b"Sidegate-Timeout: 1m30s", b"Sidegate-Attempts: 7", b"Sidegate-Priority: low")
+    assert isinstance(request, Request)
+    assert request.wishes is not None
+    assert (request.wishes.timeout_s, request.wishes.attempts) == (90.0, 7)
+    assert request.wishes.priority is Priority.LOW
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"Sidegate-Timeout: 0s",
+        b"Sidegate-Timeout: soon",
+        b"Sidegate-Timeout: " + b"9" * 60_000 + b"s",
+        b"Sidegate-Timeout: " + b"1s" * 40,
+        b"Sidegate-Attempts: 0",
+        b"Sidegate-Attempts: 1001",
+        b"Sidegate-Attempts: 1" + b"0" * 60_000,
+        b"Sidegate-Attempts: " + b"0" * 60_000 + b"1",
+        b"Sidegate-Attempts: +1",
+        b"Sidegate-Priority: HIGH",
+        b"Sidegate-Priority: urgent",
+    ],
+)
+def test_a_wish_that_makes_no_sense_is_named(line: bytes) -> None:
+    """Numbers of any length: Python refuses to convert those of more than 4,300 digits."""
+    refusal = read(b"/", line)
+    assert isinstance(refusal, Refusal)
+    assert refusal.problem is Problem.MALFORMED
+    assert line.split(b":")[0].decode() in refusal.detail
+    assert len(refusal.detail) < 200
+
+
+def test_max_forwards_of_any_length_does_no_harm() -> None:
+    """It is forwarded as the most that we count to (RFC 9110 §7.6.2)."""
+    request = read(b"/", b"Max-Forwards: " + b"9" * 60_000, method=b"OPTIONS")
+    assert isinstance(request, Request)
+    assert request.facts.lines == b"Max-Forwards: 999999999\r\n"
