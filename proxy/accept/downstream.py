@@ -25,7 +25,6 @@ from proxy.wire.request_parser import Request, RequestParser
 
 _log = logging.getLogger("sidegate.accept")
 
-_PIPELINE_LIMIT = 32
 _READ_AHEAD_BYTES = 256 << 10
 _LINGER_S = 2.0
 _LINGER_BYTES = 1 << 20
@@ -123,7 +122,7 @@ class Downstream(asyncio.Protocol):
             return
         parser = self._parser
         parser.feed(data)
-        if len(parser.ready) > _PIPELINE_LIMIT or parser.unread_bytes > self._read_ahead_bytes:
+        if parser.is_full or parser.unread_bytes > self._read_ahead_bytes:
             self._pause_reading()
         self.signal.fire()
 
@@ -248,7 +247,9 @@ class Downstream(asyncio.Protocol):
                     self._close(lingering=False)
                     return
                 request = ready.popleft()
-                self._resume_reading()
+                parser.read_on()
+                if not parser.is_full:
+                    self._resume_reading()
                 self.deadline = NEVER
                 self.has_expired = False
                 self.is_busy = True

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
+TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+"""RFC 9110 §5.6.2, as a part of a pattern."""
+FIELD_LINE: Final = re.compile(rb"%b:[\t -~\x80-\xff]*" % TOKEN)
+"""RFC 9112 §5: a header line without its end. No blank before the colon, no control character but the tab."""
+MAX_DIGITS: Final = 18
+"""Numbers of more digits are refused: no body is so long, and Python is slow to read them."""
+
 Headers = list[tuple[bytes, bytes]]
 """Lower-case names and values without the white space around them, in order, duplicates kept."""
 
@@ -65,7 +75,7 @@ def name_of(line: bytes) -> bytes:
 
 
 def parse_lines(lines: list[bytes]) -> Headers:
-    """Return names and values of header lines that llhttp has accepted."""
+    """Return names and values of header lines that are valid."""
     headers = []
     for line in lines:
         name, _, value = line.partition(b":")

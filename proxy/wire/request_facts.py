@@ -1,6 +1,6 @@
 """What a request head says to a proxy, judged once: framing, persistence, and the lines to forward.
 
-llhttp lets some messages through that RFC 9112 does not; they are refused here, the section above each check. The result
+The grammar has been checked before; here is what the lines mean together, the RFC's section above each check. The result
 depends on nothing but the arguments, so a connection keeps the last one and reuses it while its headers stay the same.
 """
 
@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 
 from proxy.base.reasons import Problem
-from proxy.wire.headers import HOP_BY_HOP, name_of, named_away, parse_lines, tokens
+from proxy.wire.headers import HOP_BY_HOP, MAX_DIGITS, name_of, named_away, parse_lines, tokens
 
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9\-._~!$&'()*+;=%]*)(?::[0-9]*)?")
 
@@ -25,8 +25,6 @@ _INTERESTING = HOP_BY_HOP | {
     b"sidegate-attempts",
     b"sidegate-priority",
 }
-
-_MOST_DIGITS = 9
 
 
 @dataclass(slots=True)
@@ -126,8 +124,8 @@ def _note(facts: RequestFacts, low: bytes, value: bytes) -> None:
 
 
 def _judge_version(version: str) -> Refusal | None:
-    if version in ("1.1", "1.0"):
-        return None
+    if version[0] == "1":
+        return None  # RFC 9110 §6.2: a later 1.x is read as 1.1
     return Refusal(Problem.VERSION, f"HTTP/{version} is not spoken here; use HTTP/1.1")
 
 
@@ -159,8 +157,10 @@ def _judge_framing(
         facts.chunked = True
     elif lengths:
         # RFC 9112 §6.3: differing or repeated lengths are refused, not picked from.
-        if len(lengths) != 1 or not lengths[0].isdigit():
-            return Refusal(Problem.MALFORMED, "Content-Length is not one whole number")
+        if len(lengths) != 1 or not lengths[0].isdigit() or len(lengths[0]) > MAX_DIGITS:
+            return Refusal(
+                Problem.MALFORMED, f"Content-Length is not one number of up to {MAX_DIGITS} digits"
+            )
         facts.content_length = int(lengths[0])
     return None
 
@@ -195,7 +195,7 @@ def _judge_method(facts: RequestFacts, method: bytes) -> None:
     forwards = facts.max_forwards
     if forwards is not None and method in (b"TRACE", b"OPTIONS") and forwards.isdigit():
         # RFC 9110 §7.6.2: at 0 it ends here, else it is forwarded with one less, or as the most that we count to.
-        left = int(forwards) if len(forwards) <= _MOST_DIGITS else 10**_MOST_DIGITS
+        left = int(forwards) if len(forwards) <= MAX_DIGITS else 10**MAX_DIGITS
         if left == 0:
             facts.stops_here = True
         facts.lines += b"Max-Forwards: %d\r\n" % max(0, left - 1)

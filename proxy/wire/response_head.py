@@ -1,15 +1,17 @@
 """What a response head says to a proxy: how its body ends, whether the connection lives on, and the bytes to forward.
 
 The head is forwarded as it came, byte for byte, with the lines cut out that end here: reading it line by line would cost more
-than all the rest of a small answer's parsing.
+than all the rest of a small answer's parsing. Only a head in an old form is written anew, where that form can mean one thing:
+RFC 9112 §2.2 (bare LF), §5.1 (blanks before a colon), §5.2 (folded lines). What could mean two things is an error.
 """
 
 from __future__ import annotations
 
 import re
 from enum import Enum
+from typing import Final
 
-from proxy.wire.headers import HOP_BY_HOP, name_of, named_away, tokens
+from proxy.wire.headers import HOP_BY_HOP, MAX_DIGITS, TOKEN, name_of, named_away, tokens
 
 
 class BodyEnd(Enum):
@@ -21,15 +23,28 @@ class BodyEnd(Enum):
     CLOSE = "connection close"
 
 
-_FIELD = re.compile(rb"\r\n(([CcKkPpTtUuHhRr][OoEeRrPpTt][^:\r]*):[ \t]*([^\r]*))")
+_HEAD: Final = re.compile(
+    rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: [^\x00\r\n]*)?(?:\r\n%b:[^\x00\r\n]*)*\r\n" % TOKEN
+)
+"""RFC 9112 §4, §5. Control characters but NUL are let through, as every client does (RFC 9110 §5.5)."""
+_NAME: Final = re.compile(TOKEN)
+_FIELD: Final = re.compile(rb"\r\n(([CcKkPpTtUuHhRrSs][OoEeRrPpTtIi][^:\r]*):[ \t]*([^\r]*))")
 """Every line whose name begins like one that matters, and a few more; which of them it is, is looked up."""
+_KEPT_FOR: Final = re.compile(rb"(?:^|[,; \t])timeout=\"?([0-9]{1,6})", re.IGNORECASE)
+_STREAMS: Final = frozenset(
+    {b"text/event-stream", b"application/x-ndjson", b"application/ndjson", b"application/jsonl",
+     b"application/stream+json", b"application/json-seq", b"multipart/x-mixed-replace"}
+)  # fmt: skip
+"""Media types whose parts mean something before the end has come; gRPC is told by its beginning."""
+_UNBUFFERED: Final = re.compile(rb"\r\nx-accel-buffering:[ \t]*no[ \t]*\r\n", re.IGNORECASE)
 
 
 class ResponseHead:
     """A response head, understood.
 
     ``start`` is the status line without its CRLF, ``lines`` a CRLF and the header lines to forward, each ended by one.
-    ``error`` is a sentence where the framing cannot be trusted, else empty.
+    ``error`` is a sentence where the framing cannot be trusted, else empty. ``kept_for_s`` is how long the upstream says that
+    it keeps an idle connection, None where it does not. ``streams`` says that the body is for an app that reads along.
     """
 
     __slots__ = (
@@ -37,65 +52,118 @@ class ResponseHead:
         "content_length",
         "error",
         "keep_alive",
+        "kept_for_s",
         "lines",
         "retry_after",
         "start",
         "status",
+        "streams",
     )
 
-    def __init__(self, status: int, raw: bytes, answers_head: bool) -> None:
-        """Judge ``raw``: a head that llhttp has accepted, without the CRLF of its empty line."""
-        self.status = status
+    def __init__(self, raw: bytes, answers_head: bool) -> None:
+        """Judge ``raw``: a head without its empty line, in whatever form it came."""
+        self.status = 0
         self.error = ""
+        self.start = b"HTTP/1.1 502"
+        self.lines = b"\r\n"
         self.retry_after: bytes | None = None
+        self.kept_for_s: float | None = None
         self.content_length: int | None = None
+        self.keep_alive = False
+        self.streams = False
+        self.body_end = BodyEnd.NONE
+        match = _HEAD.fullmatch(raw)
+        if match is None:
+            try:
+                raw = _in_todays_form(raw)
+            except ValueError as error:
+                self.error = str(error)
+                return
+            match = _HEAD.fullmatch(raw)
+            assert match is not None, raw
+        self.status = int(match[2])
+        self._read(raw, match[1] != b"0", answers_head)
+
+    def _read(self, raw: bytes, is_1_1: bool, answers_head: bool) -> None:
         line_end = raw.find(b"\r\n")
         self.start = raw[:line_end]
         lines = raw[line_end:]
-        is_1_1 = raw.startswith(b"HTTP/1.1")
         connection: list[bytes] = []
-        codings: list[bytes] = []
+        lengths: list[bytes] = []
+        codings: list[bytes] | None = None
         for line, name, value in _FIELD.findall(lines):
             low = name.lower()
             if low == b"content-length":
-                # RFC 9112 §6.3: differing lengths are unrecoverable. llhttp refuses a second one and a bad first one.
-                self.content_length = int(value)
-            elif low in HOP_BY_HOP:
+                lengths.append(value)
+            elif low == b"content-type":
+                kind = value.partition(b";")[0].rstrip(b" \t").lower()
+                self.streams = kind in _STREAMS or kind.startswith(b"application/grpc")
+            elif low in HOP_BY_HOP or low.startswith(b"sidegate-"):
                 # A whole line, its ends included, can only be found where it stands or where its equal does.
                 lines = lines.replace(b"\r\n" + line + b"\r\n", b"\r\n", 1)
                 if low == b"connection":
                     connection += tokens(value)
                 elif low == b"transfer-encoding":
-                    codings += tokens(value) or [b""]
+                    codings = (codings or []) + tokens(value)
+                elif low == b"keep-alive":
+                    self.kept_for_s = _kept_for_s(value)
             elif low == b"retry-after":
                 self.retry_after = value
         if connection and connection != [b"keep-alive"]:
             lines = _without(lines, named_away(connection))
+        if b"uffering:" in lines and _UNBUFFERED.search(lines) is not None:
+            self.streams = True
         self.lines = lines
-        if not is_1_1:
-            if not raw.startswith(b"HTTP/1.0"):
-                self.error = (
-                    "an answer in another version than HTTP/1.1 or 1.0"  # llhttp reads 0.9 and 2.0 too
-                )
+        if raw[5:8] != b"1.1":
             self.start = b"HTTP/1.1" + self.start[8:]  # RFC 9110 §2.5: an intermediary sends its own version
         self.keep_alive = b"close" not in connection and (is_1_1 or b"keep-alive" in connection)
-        self.body_end = self._body_end(is_1_1, codings, answers_head)
+        if lengths:
+            self._read_lengths(lengths)
+        self._find_body_end(is_1_1, codings, answers_head)
 
-    def _body_end(self, is_1_1: bool, codings: list[bytes], answers_head: bool) -> BodyEnd:
+    def _read_lengths(self, lengths: list[bytes]) -> None:
+        """RFC 9110 §8.6: equal lengths are one; others are unrecoverable."""
+        values = {value.strip(b" \t") for line in lengths for value in line.split(b",")}
+        value = values.pop()
+        if values or not value.isdigit() or len(value) > MAX_DIGITS:
+            said = b", ".join(lengths)[:60].decode("latin-1")
+            self.error = (
+                f"the server's Content-Length is {said!r}: not one length, so where the body ends is unknown"
+            )
+            return
+        self.content_length = int(value)
+        if len(lengths) > 1 or lengths[0].strip(b" \t") != value:
+            self.lines = _without(self.lines, {b"content-length"}) + b"Content-Length: %b\r\n" % value
+
+    def _find_body_end(self, is_1_1: bool, codings: list[bytes] | None, answers_head: bool) -> None:
         status = self.status
-        if answers_head or status in (204, 304):
-            return BodyEnd.NONE  # RFC 9112 §6.3: whatever the length says
-        if codings:
-            if not is_1_1:
-                self.error = "Transfer-Encoding in an HTTP/1.0 response"
-            elif codings != [b"chunked"]:
+        if status == 204 or status < 200:
+            self.lines = _without(self.lines, {b"content-length"})  # RFC 9110 §8.6
+        if answers_head or status in (204, 304) or status < 200:
+            if codings is not None and self.content_length is not None:
+                self.lines = _without(self.lines, {b"content-length"})  # RFC 9112 §6.3
+            if answers_head or status == 304:
+                self.error = ""  # RFC 9112 §6.3, rule 1: whatever the length says
+            return
+        if codings is not None:
+            codings = [coding for coding in codings if coding != b"identity"] or codings
+        if codings is not None and codings != [b"identity"]:
+            if codings != [b"chunked"]:
                 # Passing it on would lose the coding, which is hop-by-hop, and leave the app with bytes it cannot read.
-                self.error = "a transfer coding other than chunked, which nobody asked for"
-            return BodyEnd.CHUNKS
-        if self.content_length is not None:
-            return BodyEnd.LENGTH
-        self.keep_alive = False
-        return BodyEnd.CLOSE
+                said = b", ".join(codings).decode("latin-1")
+                self.error = f"the server's Transfer-Encoding is {said!r}: nobody asked for any but chunked"
+            elif self.content_length is not None:
+                self.error = "the server sends both Content-Length and Transfer-Encoding: which ends the body is unknown"
+            if not is_1_1:
+                self.keep_alive = (
+                    False  # RFC 9112 §6.1: faulty framing; it is read, and the connection closed
+                )
+            self.body_end = BodyEnd.CHUNKS
+        elif self.content_length is not None:
+            self.body_end = BodyEnd.LENGTH
+        else:
+            self.keep_alive = False
+            self.body_end = BodyEnd.CLOSE
 
     def field(self, name: bytes) -> bytes:
         """Return the first value of the header ``name`` (lower case), empty where there is none."""
@@ -110,3 +178,30 @@ class ResponseHead:
 
 def _without(lines: bytes, named: set[bytes]) -> bytes:
     return b"\r\n".join([line for line in lines.split(b"\r\n") if not line or name_of(line) not in named])
+
+
+def _kept_for_s(value: bytes) -> float | None:
+    match = _KEPT_FOR.search(value)
+    return None if match is None else float(match[1])
+
+
+def _in_todays_form(raw: bytes) -> bytes:
+    """Return a head in an old form as one of today; ValueError says in a sentence what keeps it from being one."""
+    start, *lines = [line[:-1] if line[-1:] == b"\r" else line for line in raw[:-1].split(b"\n")]
+    if _HEAD.fullmatch(start + b"\r\n") is None:
+        raise ValueError(f"the server's answer begins with {start[:40]!r}: that is no HTTP/1 status line")
+    fields: list[bytes] = []
+    for line in lines:
+        if b"\r" in line or b"\0" in line:
+            raise ValueError(f"the server's header line {line[:40]!r} holds a bare CR or a NUL")
+        if line[:1] in (b" ", b"\t"):
+            if not fields:
+                raise ValueError("the server's first header line begins with a blank")
+            fields[-1] += b" " + line.strip(b" \t")
+            continue
+        name, colon, value = line.partition(b":")
+        name = name.rstrip(b" \t")
+        if not colon or _NAME.fullmatch(name) is None:
+            raise ValueError(f"the server's header line {line[:40]!r} has no valid name before a colon")
+        fields.append(name + b":" + value)
+    return b"\r\n".join([start, *fields, b""])

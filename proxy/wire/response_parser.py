@@ -1,33 +1,42 @@
-"""The upstream's bytes become one response at a time. llhttp reads heads and chunks; plain body bytes go past it.
+"""The upstream's bytes become one response at a time.
 
-Callbacks record; ``feed`` decides. After ``feed`` look at ``error`` first, then ``head`` and ``is_whole``.
+After ``feed`` look at ``error`` first, then ``head`` and ``is_whole``. Of a head only its first letters are looked at before
+it has ended: they tell a server that does not speak HTTP.
 """
 
 from __future__ import annotations
 
-import httptools
+import re
+from typing import Final
 
+from proxy.wire.chunks import ChunkReader, State, keep
 from proxy.wire.response_head import BodyEnd, ResponseHead
 
-_HEAD_END = b"\r\n\r\n"
+_HEAD_END: Final = re.compile(rb"\n\r?\n")
+"""RFC 9112 §2.2: a line may end in a bare LF."""
+_BEGINNING: Final = b"HTTP/"
+_MOST_INTERIM: Final = 64
+"""Interim answers before one final answer; more are an endless stream of them."""
 
 
 class ResponseParser:
     """Reads the responses of one upstream connection.
 
     ``expect`` comes before each; ``chunks`` collects body bytes that the reader takes away, ``body_bytes`` counts all of them.
-    ``error`` is a sentence once the bytes stop making sense. ``has_excess`` says that bytes came behind the end of a whole
-    response: the answer stands, the connection is worthless. Empty lines there may go unnoticed: they do no harm to the next.
+    ``interim`` collects interim answers (1xx) but 100, each as the bytes to pass on. ``error`` is a sentence once the bytes stop
+    making sense. ``has_excess`` says that bytes came behind the end of a whole response: the answer stands, the connection is
+    worthless.
     """
 
     def __init__(self, *, max_head_bytes: int) -> None:
         self._max_head_bytes = max_head_bytes
-        self._llhttp = httptools.HttpResponseParser(self)
-        self._is_spent = False
         self._answers_head = False
-        self._raw_left = 0
-        self._seen = b""
+        self._unread = b""
+        self._left = 0
+        self._reader: ChunkReader | None = None
+        self._interim_count = 0
         self.head: ResponseHead | None = None
+        self.interim: list[bytes] = []
         self.chunks: list[bytes] = []
         self.body_bytes = 0
         self.is_whole = False
@@ -36,66 +45,95 @@ class ResponseParser:
 
     def expect(self, answers_head: bool) -> None:
         """Forget the last response and get ready for the next; ``answers_head`` when it answers a HEAD."""
-        if self._is_spent:
-            self._llhttp = httptools.HttpResponseParser(self)
-            self._is_spent = False
         self._answers_head = answers_head
-        self._raw_left = 0
+        self._unread = b""
+        self._left = 0
+        self._reader = None
+        self._interim_count = 0
         self.head = None
+        self.interim = []
         self.chunks = []
         self.body_bytes = 0
         self.is_whole = False
 
     def feed(self, data: bytes) -> None:
         """Read ``data``; never raises."""
-        if self._raw_left:
-            self._feed_raw(data)
-            return
         if self.is_whole:
             self.has_excess = True
+        elif self.error:
             return
-        if self.head is None:
-            self._seen = self._seen + data if self._seen else data
-        try:
-            self._llhttp.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self.error = self.error or "the upstream switched protocols unasked"
-        except httptools.HttpParserError as error:
-            self._note_nonsense(str(error))
-        self._after_llhttp()
-
-    def _after_llhttp(self) -> None:
-        if self.is_whole:
-            self._seen = b""
-            return
-        head = self.head
-        if head is None:
-            if len(self._seen) > self._max_head_bytes:
-                self.error = self.error or f"a response head of more than {self._max_head_bytes} bytes"
+        elif self.head is None:
+            self._read_head(self._unread + data if self._unread else data)
         else:
-            self._seen = b""
-            if head.body_end is BodyEnd.LENGTH:
-                # From here to the end the body is only counted: no callback and no second copy of the bytes.
-                self._raw_left = (head.content_length or 0) - self.body_bytes
-                self._is_spent = True
+            self._read_body(data)
 
-    def _note_nonsense(self, detail: str) -> None:
-        if self.is_whole:
-            self.has_excess = True
-        else:
-            self.error = self.error or f"not valid HTTP/1.1: {detail}"
-
-    def _feed_raw(self, data: bytes) -> None:
-        size = len(data)
-        if size > self._raw_left:
-            self.has_excess = True
-            data = data[: self._raw_left]
-            size = self._raw_left
-        self.chunks.append(data)
-        self.body_bytes += size
-        self._raw_left -= size
-        if not self._raw_left:
+    def _read_head(self, data: bytes) -> None:
+        at = 0
+        while True:
+            if data[at : at + 1] in (b"\r", b"\n"):  # empty lines before an answer are passed over
+                at += 1
+                continue
+            if data[at : at + 5] != _BEGINNING[: len(data) - at]:
+                self.error = f"not HTTP/1: the server's answer begins with {data[at : at + 40]!r}"
+                return
+            match = _HEAD_END.search(data, at)
+            size = (match.end() if match is not None else len(data)) - at
+            if size > self._max_head_bytes:
+                self.error = f"a response head of more than {self._max_head_bytes} bytes"
+                return
+            if match is None:
+                self._unread = data[at:]
+                return
+            head = ResponseHead(data[at : match.start() + 1], self._answers_head)
+            at = match.end()
+            if not 100 <= head.status < 200 or head.error:
+                break
+            self._note_interim(head)
+            if self.error:
+                return
+        self._unread = b""
+        self.head = head
+        self.error = head.error
+        rest = data[at:]
+        if head.body_end is BodyEnd.NONE:
             self.is_whole = True
+            self.has_excess = self.has_excess or bool(rest)
+            return
+        if head.body_end is BodyEnd.LENGTH:
+            self._left = head.content_length or 0
+            self.is_whole = not self._left
+        elif head.body_end is BodyEnd.CHUNKS:
+            self._reader = ChunkReader(strict=False, max_quiet_bytes=self._max_head_bytes)
+        if rest:
+            self.feed(rest)
+
+    def _note_interim(self, head: ResponseHead) -> None:
+        if head.status == 101:
+            self.error = "the upstream switched protocols unasked"
+            return
+        self._interim_count += 1
+        if self._interim_count > _MOST_INTERIM:
+            self.error = f"more than {_MOST_INTERIM} interim answers before the final one"
+        elif head.status != 100:  # the app has had its own 100, or asked for none
+            self.interim.append(head.start + head.lines + b"\r\n")
+
+    def _read_body(self, data: bytes) -> None:
+        reader = self._reader
+        if reader is not None:
+            rest = reader.feed(data, self.chunks)
+            self.body_bytes = reader.body_bytes
+            self.is_whole = reader.state is State.WHOLE
+            self.error = f"the server's chunks are broken: {reader.error}" if reader.error else ""
+            self.has_excess = self.has_excess or bool(rest)
+            return
+        if self._left:
+            if len(data) > self._left:
+                self.has_excess = True
+                data = data[: self._left]
+            self._left -= len(data)
+            self.is_whole = not self._left
+        keep(self.chunks, data)
+        self.body_bytes += len(data)
 
     def end(self) -> None:
         """The upstream closed its side: the end of a body that ends so, and of nothing else."""
@@ -108,42 +146,7 @@ class ResponseParser:
         chunks, self.chunks = self.chunks, []
         return chunks
 
-    # llhttp's callbacks
-
-    def on_message_begin(self) -> None:
-        if self.is_whole:
-            # What follows in the same read may be the start of a status line: llhttp waits for the rest and says no more.
-            self.has_excess = True
-
-    def on_headers_complete(self) -> None:
-        if self.head is not None:
-            self.has_excess = True
-            return
-        seen = self._seen.lstrip(b"\r\n")
-        end = seen.find(_HEAD_END)
-        status: int = self._llhttp.get_status_code()
-        if 100 <= status < 200 and status != 101:
-            # Interim: 100 was answered by us, 103 and its kin are dropped (RFC 9110 §15.2).
-            self._seen = seen[end + len(_HEAD_END) :]
-            return
-        head = ResponseHead(status, seen[: end + 2], self._answers_head)
-        if not 200 <= status <= 999:
-            head.error = f"a final answer with status {status}"
-        self.head = head
-        self.error = head.error
-        if head.body_end is BodyEnd.NONE:
-            self.is_whole = True
-            self.has_excess = len(seen) > end + len(_HEAD_END)
-            # llhttp does not know that a HEAD's answer has no body, and would wait for one.
-            self._is_spent = self._answers_head
-
-    def on_body(self, chunk: bytes) -> None:
-        if self.is_whole:
-            self.has_excess = True
-            return
-        self.chunks.append(chunk)
-        self.body_bytes += len(chunk)
-
-    def on_message_complete(self) -> None:
-        if self.head is not None:
-            self.is_whole = True
+    def take_interim(self) -> list[bytes]:
+        """Return the interim answers that have arrived since the last call."""
+        interim, self.interim = self.interim, []
+        return interim

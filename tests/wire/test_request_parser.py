@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import h11
+import httptools
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -106,6 +107,42 @@ def test_requests_are_read_as_h11_reads_them(messages: list[Message]) -> None:
             pair for pair in other if pair[0] != b"content-length"
         ]
     assert [(m, t, b) for m, t, _, b in ours] == [(m, t, b) for m, t, _, b in theirs]
+
+
+class _LlhttpReading:
+    """What llhttp tells while it reads."""
+
+    def __init__(self) -> None:
+        self.found: list[list[Any]] = []
+        self._target = b""
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._target:
+            self.found.append([self._target, [], b""])
+            self._target = b""
+        self.found[-1][1].append((name.lower(), value.strip(b" \t")))
+
+    def on_body(self, body: bytes) -> None:
+        self.found[-1][2] += body
+
+
+@given(st.lists(requests(upgrades=False), min_size=1, max_size=3))
+@settings(max_examples=200)
+def test_requests_are_read_as_llhttp_reads_them(messages: list[Message]) -> None:
+    """The third reader, which most servers in front of an app are made of. It tells trailers as headers."""
+    data = b"".join(message.raw for message in messages)
+    reading = _LlhttpReading()
+    httptools.HttpRequestParser(reading).feed_data(data)
+    ends_here = HOP_BY_HOP | {b"host"}
+    for (_, target, lines, body, _), (theirs, headers, content) in zip(
+        read([data]), reading.found, strict=True
+    ):
+        mine = parsed(lines)
+        assert (target, body) == (theirs, content)
+        assert mine == [pair for pair in headers if pair[0] not in ends_here][: len(mine)]
 
 
 PAGE = b"GET /items?page=7 HTTP/1.1\r\nHost: a.example\r\nAccept: */*\r\nUser-Agent: x\r\n\r\n"
