@@ -28,8 +28,10 @@ class Client(ClientStream, Protocol):
     def body_source(self, request: Request) -> BodySource:
         """Return the rest of a request's body as it arrives."""
 
-    async def collect_body(self, request: Request, cap_bytes: int, idle_s: float) -> Refusal | None:
-        """Wait until the body is whole or larger than the cap; a refusal when the app broke off."""
+    async def collect_body(
+        self, request: Request, cap_bytes: int, idle_s: float, deadline: float
+    ) -> Refusal | None:
+        """Wait until the body is whole or larger than the cap; a refusal when the app broke off, or was too slow."""
 
 
 class Call:

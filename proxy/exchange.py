@@ -148,8 +148,10 @@ class Exchange:
     async def _read_body(self, call: Call) -> Refusal | None:
         """Take the body in, up to what is kept for a replay; what is larger streams, and is sent once."""
         request, outgoing = call.request, call.outgoing
-        cap_bytes = call.plan.replay_bytes
-        refusal = await call.client.collect_body(request, cap_bytes, call.route.attempt.body_idle_s)
+        cap_bytes = call.route.replay_bytes
+        refusal = await call.client.collect_body(
+            request, cap_bytes, call.route.attempt.body_idle_s, call.deadline
+        )
         if refusal is not None:
             return refusal
         if not request.is_whole or request.waiting_bytes > cap_bytes:
@@ -214,8 +216,15 @@ class Exchange:
         kind = trial.begin_try(permit is not None and permit.is_probe)
         call.outcome.attempts = trial.counted_tries
         outcome = AttemptOutcome(route.name, kind, now, route.limiter.inflight)
+        client = call.client
         return Attempt(
-            call.plan.upstream, call.client.signal, outcome, route.attempt, call.deadline, self._monotonic
+            call.plan.upstream,
+            client.signal,
+            client if call.request.facts.speaks_1_1 else None,
+            outcome,
+            route.attempt,
+            call.deadline,
+            self._monotonic,
         )
 
     # judge
@@ -302,13 +311,18 @@ class Exchange:
         if outcome.reason is Reason.OK:
             call.route.limiter.answered(outcome)
         may_go_on = await self._responder.streaming(
-            call.client, call.request, response, result, lambda: self._give_back_early(call, outcome)
+            call.client,
+            call.request,
+            response,
+            result,
+            on_paused=lambda: self._give_back_early(call, outcome),
+            patience_s=call.route.attempt.body_idle_s,
         )
         if result.is_cut:
             if outcome.reason in (Reason.OK, Reason.UPSTREAM_STATUS):
                 outcome.reason = Reason.CLIENT_GONE
             result.reason = outcome.reason
-            result.detail = outcome.error
+            result.detail = outcome.error or "the app took no more of the answer"
         return may_go_on
 
     def _give_back_early(self, call: Call, outcome: AttemptOutcome) -> None:

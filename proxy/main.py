@@ -37,7 +37,7 @@ from proxy.config.load import ConfigError, Sources
 from proxy.config.mismatch import mismatches
 from proxy.config.names import authorities_of, authority_of, fleet_name, hosts_of, prefix_of
 from proxy.config.redis_url import parse_redis_url
-from proxy.config.settings import Fleet, Limits, Retry, Settings, Timeouts, split_address
+from proxy.config.settings import Body, Fleet, Limits, Retry, Settings, Timeouts, split_address
 from proxy.config.watch import FileWatch
 from proxy.control.server import ControlServer
 from proxy.exchange import Exchange
@@ -163,7 +163,9 @@ class Sidecar:
     def _make_plan(self, settings: Settings) -> Plan:
         self.limiters.set_outage(settings.outage)
         self.limiters.set_connections(settings.pool.max_connections)
-        default = self._make_route(settings, DEFAULT, settings.limits, settings.retry, settings.timeouts)
+        default = self._make_route(
+            settings, DEFAULT, settings.limits, settings.retry, settings.timeouts, settings.body
+        )
         routes = []
         for number, route in enumerate(settings.routes):
             name = route.name or f"route-{number}"
@@ -173,6 +175,7 @@ class Sidecar:
                 route.limits,
                 route.retry or settings.retry,
                 route.timeouts or settings.timeouts,
+                route.body or settings.body,
             )
             prefix, methods = matching(route.match)
             routes.append(dataclasses.replace(made, path_prefix=prefix, methods=methods))
@@ -181,7 +184,6 @@ class Sidecar:
             default=default,
             upstream=self.upstream,
             prefix=prefix_of(settings),
-            replay_bytes=settings.body.replay_up_to,
         )
 
     def _make_rules(self, settings: Settings) -> Rules:
@@ -195,7 +197,13 @@ class Sidecar:
         )
 
     def _make_route(
-        self, settings: Settings, name: str, limits: Limits | None, retry: Retry, timeouts: Timeouts
+        self,
+        settings: Settings,
+        name: str,
+        limits: Limits | None,
+        retry: Retry,
+        timeouts: Timeouts,
+        body: Body,
     ) -> RoutePlan:
         budget = retry.budget
         policy = RetryPolicy(
@@ -225,10 +233,11 @@ class Sidecar:
                 connect_s=timeouts.connect,
                 response_head_s=timeouts.response_head,
                 body_idle_s=timeouts.body_idle,
-                verify_bytes=settings.body.verify_up_to,
+                verify_bytes=body.verify_up_to,
             ),
             total_s=timeouts.total,
             max_wait_s=settings.queue.max_wait,
+            replay_bytes=body.replay_up_to,
         )
 
     def _make_member(self, settings: Settings) -> Member:

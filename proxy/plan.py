@@ -28,6 +28,7 @@ class RoutePlan:
     attempt: AttemptLimits
     total_s: float
     max_wait_s: float
+    replay_bytes: int
 
     def takes(self, method: bytes, path: bytes) -> bool:
         """Whether this route is the one of such calls."""
@@ -42,7 +43,6 @@ class Plan:
     default: RoutePlan
     upstream: Upstream
     prefix: bytes
-    replay_bytes: int
 
     def route_of(self, request: Request) -> RoutePlan:
         """Return the first route that takes the request, or the default. It is the path that counts, in whatever form it came."""

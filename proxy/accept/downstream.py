@@ -187,13 +187,30 @@ class Downstream(asyncio.Protocol):
             or self._listener.is_draining
         )
 
+    async def until_writable(self, patience_s: float) -> bool:
+        """Wait until the app has taken most of what was written; False where it takes nothing for ``patience_s``."""
+        left = -1
+        while self.is_write_paused and not self.is_gone:
+            waits = self._transport.get_write_buffer_size()
+            if waits != left:
+                left = waits
+                self._expire_at(self._listener.monotonic() + patience_s)
+            elif self.has_expired:
+                return False
+            self.has_expired = False
+            await self.signal.wait()
+        self.deadline = NEVER
+        return not self.is_gone
+
     def break_off(self) -> None:
         """Close so that an answer of unknown length cannot pass for whole."""
         self._is_closing = True
         if not self.is_gone:
             self._transport.abort()
 
-    async def collect_body(self, request: Request, cap_bytes: int, idle_s: float) -> Refusal | None:
+    async def collect_body(
+        self, request: Request, cap_bytes: int, idle_s: float, deadline: float
+    ) -> Refusal | None:
         """Wait until the body is whole or exceeds ``cap_bytes``; a refusal where it never will."""
         facts = request.facts
         if facts.expects_continue and not request.is_whole and not request.waiting_bytes:
@@ -208,9 +225,11 @@ class Downstream(asyncio.Protocol):
                 return Refusal(failed.problem, failed.detail)
             if request.waiting_bytes != seen:
                 seen = request.waiting_bytes
-                self._expire_at(self._listener.monotonic() + idle_s)
+                self._expire_at(min(self._listener.monotonic() + idle_s, deadline))
             if self.has_expired:
-                return Refusal(Problem.SLOW, f"no body byte came for {idle_s:g} s")
+                is_late = self._listener.monotonic() >= deadline
+                why = "the call ran out of time" if is_late else f"no body byte came for {idle_s:g} s"
+                return Refusal(Problem.SLOW, f"{why}; {seen} bytes of the body are here")
             await self.signal.wait()
         self.deadline = NEVER
         self._read_ahead_bytes = _READ_AHEAD_BYTES

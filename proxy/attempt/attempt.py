@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 from proxy.attempt.connection import Connection
 from proxy.attempt.outgoing import BodySource, Outgoing
 from proxy.attempt.upstream import Upstream
+from proxy.base.deadlines import NEVER
 from proxy.base.errors import ConnectError
 from proxy.base.outcomes import AttemptOutcome
 from proxy.base.reasons import Reason
 from proxy.base.signal import Signal
 from proxy.wire.encode import LAST_CHUNK, chunk
 from proxy.wire.response import Response
+
+
+class InterimSink(Protocol):
+    """An app that understands interim answers."""
+
+    def write(self, data: bytes) -> None:
+        """Send ``data``."""
 
 
 class AttemptLimits:
@@ -39,11 +48,13 @@ class Attempt:
 
     _sent_at = 0.0
     _is_sent = True
+    _is_passed_on = False
 
     def __init__(
         self,
         upstream: Upstream,
         signal: Signal,
+        app: InterimSink | None,
         outcome: AttemptOutcome,
         limits: AttemptLimits,
         deadline: float,
@@ -53,6 +64,7 @@ class Attempt:
         self._upstream = upstream
         self._pool = upstream.pool
         self._signal = signal
+        self._app = app
         self.outcome = outcome
         self._limits = limits
         self._deadline = deadline
@@ -95,7 +107,11 @@ class Attempt:
         if source is not None and not await self._send_rest(connection, source, outgoing.is_chunked):
             return None
         while not connection.has_news:
+            if connection.parser.interim:
+                self._pass_on_interim(connection)
             await self._signal.wait()
+        if connection.parser.interim:
+            self._pass_on_interim(connection)
         return self._answer(connection)
 
     async def _connect(self, fresh: bool) -> Connection | None:
@@ -151,6 +167,12 @@ class Attempt:
                 await self._signal.wait()
         return True
 
+    def _pass_on_interim(self, connection: Connection) -> None:
+        """RFC 9110 §15.2: an interim answer goes on to an app that speaks HTTP/1.1."""
+        for head in connection.parser.take_interim():
+            if self._app is not None:
+                self._app.write(head)
+
     def _answer(self, connection: Connection) -> Response | None:
         parser = connection.parser
         outcome = self.outcome
@@ -175,10 +197,15 @@ class Attempt:
         if parser.error:
             outcome.reason, outcome.error = Reason.BAD_RESPONSE, parser.error
         elif connection.has_expired:
-            if self._monotonic() >= self._deadline:
+            now = self._monotonic()
+            if now >= self._deadline and not self._is_passed_on:
                 outcome.reason = Reason.DEADLINE
             else:
                 outcome.reason = Reason.HEAD_TIMEOUT if parser.head is None else Reason.BODY_TIMEOUT
+            if parser.head is not None:
+                length = parser.head.content_length
+                of = "unknown length" if length is None else f"{length} bytes"
+                outcome.error = f"{parser.body_bytes} bytes of {of} in {now - self._sent_at:.1f} s, no end"
         elif connection.is_lost:
             if parser.head is not None:
                 outcome.reason = Reason.TRUNCATED
@@ -196,7 +223,11 @@ class Attempt:
         connection = self._connection
         assert connection is not None
         parser = connection.parser
-        connection.wake_bytes = -1
+        if not self._is_passed_on:
+            self._is_passed_on = True
+            connection.wake_bytes = -1
+            connection.outlive_call()
+        connection.wait_until(self._monotonic() + self._limits.body_idle_s)
         while True:
             chunks = parser.take_chunks()
             if chunks:
@@ -218,18 +249,12 @@ class Attempt:
         connection = self._connection
         return connection is not None and connection.parser.is_whole and not connection.parser.error
 
-    @property
-    def has_expired(self) -> bool:
-        """Whether the deadline passed."""
-        connection = self._connection
-        return connection is not None and connection.has_expired
-
     def pause(self) -> None:
         """Stop reading: the app is slower than the upstream."""
         connection = self._connection
         if connection is not None and not connection.is_lost:
             connection.transport.pause_reading()
-            connection.wait_until(self._deadline)
+            connection.wait_until(NEVER)
 
     def resume(self) -> None:
         """Read on."""

@@ -84,6 +84,10 @@ class Connection(asyncio.Protocol):
         if deadline < self._deadlines.next_sweep:
             self._deadlines.hurry(deadline)
 
+    def outlive_call(self) -> None:
+        """The answer is being passed on: from here only silence ends it."""
+        self._call_deadline = NEVER
+
     def end(self, now: float) -> None:
         """Give the connection back to idleness."""
         self.signal = None
@@ -98,7 +102,9 @@ class Connection(asyncio.Protocol):
             return True
         head = parser.head
         return head is not None and (
-            parser.body_bytes > self.wake_bytes or (head.content_length or 0) > self.wake_bytes
+            parser.body_bytes > self.wake_bytes
+            or (head.content_length or 0) > self.wake_bytes
+            or head.streams
         )
 
     @property
@@ -147,10 +153,11 @@ class Connection(asyncio.Protocol):
             self.transport.abort()
             return
         self.has_answer_bytes = True
-        self.parser.feed(data)
-        if self.has_news:
+        parser = self.parser
+        parser.feed(data)
+        if self.has_news or parser.interim:
             signal.fire()
-        elif self.parser.head is not None:
+        elif parser.head is not None:
             self.wait_until(self._monotonic() + self._body_idle_s)
 
     def eof_received(self) -> bool:

@@ -2,7 +2,8 @@
 
 A timer per call costs 2.3 µs to set and cancel under uvloop, and nearly every one is cancelled. Here whoever may wait is put in
 a set once and moves its own ``deadline`` at no cost; one timer sweeps the set when the nearest of them is due. Whoever moves a
-deadline closer than ``next_sweep`` calls ``hurry``. The price is accuracy: a deadline is noticed up to ``TICK_S`` late.
+deadline closer than ``next_sweep`` calls ``hurry``. A sweep that comes late is put off once, so that the loop can read first: the
+process may have been stopped, or out of CPU. The price is accuracy: a deadline is noticed up to ``TICK_S`` late.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Protocol
 
 TICK_S = 0.02
 _LONGEST_NAP_S = 5.0
+_LATE_S = 0.5
 NEVER = float("inf")
 
 
@@ -28,13 +30,14 @@ class Expiring(Protocol):
 class Deadlines:
     """The set of those who may wait, and the sweep."""
 
-    __slots__ = ("_loop", "_monotonic", "_timer", "_waiting", "next_sweep")
+    __slots__ = ("_loop", "_monotonic", "_timer", "_waiting", "_was_late", "next_sweep")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, monotonic: Callable[[], float]) -> None:
         self._loop = loop
         self._monotonic = monotonic
         self._waiting: set[Expiring] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._was_late = False
         self.next_sweep = NEVER
 
     def add(self, waiter: Expiring) -> None:
@@ -63,8 +66,15 @@ class Deadlines:
 
     def _sweep(self) -> None:
         self._timer = None
-        self.next_sweep = NEVER
         now = self._monotonic()
+        is_late = now - self.next_sweep > _LATE_S
+        self.next_sweep = NEVER
+        if is_late and not self._was_late:
+            # The process stood still. What has arrived meanwhile is read before anything expires.
+            self._was_late = True
+            self.hurry(now)
+            return
+        self._was_late = False
         for waiter in [w for w in self._waiting if w.deadline <= now]:
             if waiter in self._waiting:
                 waiter.expire(now)

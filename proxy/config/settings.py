@@ -247,9 +247,9 @@ class Timeouts(Section, frozen=True):
     response_head: Positive = 30.0
     """From the last request byte to the end of the answer's head."""
     body_idle: Positive = 30.0
-    """Longest silence inside a body."""
+    """Longest silence inside a body, and longest time in which an app takes nothing of an answer that is passed on."""
     total: Positive = 300.0
-    """From the request head to the last answer byte. Batch callers would rather wait: five minutes."""
+    """From the request head until the answer begins to be passed on. Batch callers would rather wait: five minutes."""
 
 
 class Body(Section, frozen=True):
@@ -320,6 +320,8 @@ class Route(Section, frozen=True):
     """A limiter of its own for this route, beside the default one."""
     retry: Retry | None = None
     timeouts: Timeouts | None = None
+    body: Body | None = None
+    """What is held of bodies on this route; verify_up_to 0 passes each answer on at once."""
 
 
 class Fleet(Section, frozen=True):

@@ -24,5 +24,8 @@ class ClientStream(Protocol):
     def writelines(self, parts: list[bytes]) -> None:
         """Send all parts."""
 
+    async def until_writable(self, patience_s: float) -> bool:
+        """Wait until the app has taken most of what was written; False where it takes nothing for ``patience_s``."""
+
     def break_off(self) -> None:
         """End the connection so that the app can tell the answer is not whole."""

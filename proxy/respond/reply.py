@@ -62,12 +62,13 @@ async def relay(
     *,
     may_chunk: bool,
     on_paused: Callable[[], None],
+    patience_s: float,
 ) -> tuple[int, bool]:
     """Send an answer as it arrives; return body bytes and whether it ended as it should.
 
     Where it did not, the caller must break the connection: a cut has to look like one. ``may_chunk`` is false for HTTP/1.0
     apps, whose answer of unknown length ends with the connection. ``on_paused`` is called each time that reading from the
-    upstream pauses because the app does not take.
+    upstream pauses because the app does not take; an app that takes nothing for ``patience_s`` is let go.
     """
     rest = response.rest
     assert rest is not None
@@ -85,8 +86,8 @@ async def relay(
         if client.is_write_paused:
             rest.pause()
             on_paused()
-            while client.is_write_paused and not client.is_gone and not rest.has_expired:
-                await client.signal.wait()
+            if not await client.until_writable(patience_s):
+                break
             rest.resume()
         parts = await rest.read()
         if not parts:
@@ -132,7 +133,9 @@ class Responder:
         request: Request,
         response: Response,
         outcome: ExchangeOutcome,
+        *,
         on_paused: Callable[[], None],
+        patience_s: float,
     ) -> bool:
         """Pass on an answer that is too large to verify; a cut ends as a cut. ``outcome.is_cut`` says that it was one."""
         may_chunk = request.facts.speaks_1_1
@@ -140,7 +143,7 @@ class Responder:
         outcome.status = response.head.status
         marks = self._lines(request, outcome, closes)
         outcome.bytes_in, is_complete = await relay(
-            client, response, marks, may_chunk=may_chunk, on_paused=on_paused
+            client, response, marks, may_chunk=may_chunk, on_paused=on_paused, patience_s=patience_s
         )
         if not is_complete:
             outcome.is_cut = True

@@ -17,10 +17,6 @@ class BodyReader(Protocol):
     def is_complete(self) -> bool:
         """Whether the body arrived whole."""
 
-    @property
-    def has_expired(self) -> bool:
-        """Whether the call ran out of time."""
-
     def pause(self) -> None:
         """Stop reading from the upstream: the app is slower."""
 

@@ -63,6 +63,9 @@ class Line(asyncio.Transport):
             self.give(data)
         self.changed.set()
 
+    def get_write_buffer_size(self) -> int:
+        return self._untaken_bytes
+
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return default
 

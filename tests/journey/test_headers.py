@@ -152,14 +152,24 @@ def test_head_and_bodiless_answers_keep_their_length_and_their_connection() -> N
     run(trace())
 
 
-def test_interim_answers_are_dropped() -> None:
+def test_interim_answers_go_on_to_an_app_that_understands_them() -> None:
+    """RFC 9110 §15.2: in order, before the final answer, without what ends here; not to HTTP/1.0, which has none."""
+
     async def trace() -> None:
-        early = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"
-        async with House(Origin(early + answer(200, b"final"), answer(200, b"next"))) as house:
+        early = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\nKeep-Alive: timeout=5\r\n\r\n"
+        processing = b"HTTP/1.1 102 Processing\r\nContent-Length: 0\r\n\r\n"
+        unasked = b"HTTP/1.1 100 Continue\r\n\r\n"
+        steps = [early + unasked + processing + answer(200, b"final"), early + answer(200, b"next")]
+        async with House(Origin(*steps)) as house:
             app = await house.app()
-            got = await app.get()
-            assert (got.interim, got.status, got.body) == ([], 200, b"final")
-            assert (await app.get()).body == b"next"
+            await app.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            seen = await soon(app.reader.readuntil(b"final"))
+            expected = (
+                b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 "
+            )
+            assert seen.startswith(expected)
+            await app.send(b"GET / HTTP/1.0\r\n\r\n")
+            assert (await soon(app.reader.readuntil(b"next"))).startswith(b"HTTP/1.1 200 ")
 
     run(trace())
 

@@ -215,8 +215,8 @@ def test_a_slow_upstream_slows_the_app_down() -> None:
     run(trace())
 
 
-def test_an_app_that_never_reads_holds_its_slot_until_its_deadline_and_no_longer() -> None:
-    """The answer was begun, so its end is a cut: the app finds out if it ever reads."""
+def test_an_app_that_never_reads_is_let_go() -> None:
+    """After ``body_idle`` without a byte taken; the answer was begun, so its end is a cut: the app finds out if it ever reads."""
 
     async def trace() -> None:
         total = 64 * MIB
@@ -226,12 +226,13 @@ def test_an_app_that_never_reads_holds_its_slot_until_its_deadline_and_no_longer
             while True:
                 await line.send(b"x" * (256 << 10))
 
-        async with House(Origin(play), **fixed(1), timeouts={"total": "400ms"}) as house:
+        async with House(Origin(play), **fixed(1), timeouts={"body_idle": "400ms"}) as house:
             deaf = await house.app(receive_buffer=64 << 10)
             await deaf.ask()
             await until(lambda: house.limiter.inflight == 1, "it holds the slot")
             await until(lambda: house.limiter.inflight == 0, "it has lost it")
             assert (await house.get()).body == b"then"
+            await until(lambda: len(house.witness.calls) == 2, "it is let go")
             assert len(await deaf.rest()) < total
 
     run(trace())
