@@ -69,7 +69,7 @@ class Call:
             max_wait_s=self.route.max_wait_s,
             called_at=self.outcome.started_at,
             may_probe=trial.may_be_sent_again,
-            failed_probes=trial.failed_probes,
+            failures=trial.failures,
             was_accepted=trial.tries > 0,
         )
 

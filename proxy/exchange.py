@@ -237,8 +237,7 @@ class Exchange:
             return decision
         call.outcome.attempts = trial.counted_tries
         if outcome.retry_after_s:
-            for route in (call.plan.default, *call.plan.routes):
-                route.limiter.close_gate(outcome.ended_at + outcome.retry_after_s)
+            call.route.limiter.close_gate(outcome.ended_at + outcome.retry_after_s)
         if response is not None and response.rest is None:
             call.last = response
         if trial.why is not None:

@@ -105,6 +105,8 @@ class Limiters:
         self._outage = outage
         for limiter in self:
             limiter.set_hold(outage.max_hold, outage.mode == "fail")
+        for gate in self._gates.values():
+            gate.is_off = outage.mode == "off"
 
     def set_connections(self, most: int) -> None:
         """Say how many connections the pool may have: no learnt limit goes beyond, now and from now on."""
@@ -125,6 +127,7 @@ class Limiters:
         if limiter is None:
             self._in_force[name] = limits
             gate = self._gates[name] = OutageGate(rng=self._rng)
+            gate.is_off = self._outage.mode == "off"
             limiter = self._by_name[name] = Limiter(
                 self._loop,
                 self._deadlines,

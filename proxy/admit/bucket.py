@@ -61,6 +61,10 @@ class TokenBucket:
         if not self.try_take():
             await self._limiter.acquire()
 
+    def next_token_s(self) -> float:
+        """Return how long until there is a token, to about 1 % of the burst, in seconds; 0.0 when there is one."""
+        return max(0.0, (1.0 - self.tokens()) / self.rate_per_s)
+
     def tokens(self) -> float:
         """Return how many tokens there are, to about 1 % of the burst. For gauges: it asks a dozen times."""
         low, high = 0.0, self._limiter.max_rate

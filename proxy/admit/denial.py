@@ -38,7 +38,8 @@ def denial(
         return Denial(Reason.OUTAGE, detail, max(retry_after_s, limiter.next_probe_s(now)))
     if denied is Denied.TIMED_OUT and is_late:
         return Denial(Reason.DEADLINE, f"no turn within {waited_s:.1f} s")
-    words = f"{limiter.waiting} other calls wait, behind {_bounds(limiter)}"
+    others = "another call waits" if limiter.waiting == 1 else f"{limiter.waiting or 'no'} other calls wait"
+    words = f"the turn would come in {retry_after_s:.1f} s: {others}, behind {_bounds(limiter)}"
     return Denial(Problem.RATE if is_rate_bound else Reason.QUEUE_TIMEOUT, words, retry_after_s)
 
 

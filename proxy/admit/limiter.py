@@ -18,7 +18,7 @@ that nothing came of it. While somebody waits because of it, one timer asks agai
 
 While the outage gate (``gated``) is closed the queue holds everybody: longest waits in the queue do not count, nobody is
 refused for a predicted wait, and each probe is a caller taken out of turn: one that may be sent twice, and of those one that was
-the probe least often, so that one page that always fails does not keep the gate shut. With ``fails_at_once`` nobody is held:
+has failed least often, so that one page that always fails does not keep the gate shut. With ``fails_at_once`` nobody is held:
 who cannot be the probe now is refused.
 """
 
@@ -141,10 +141,11 @@ class Limiter:
             self._note_turned_away(now)
             return Denied.QUEUE_FULL
         waiter.come(self, self._loop.create_future(), now)
-        if self._is_holding:
-            waiter.hold(self.gated.closed_at, self.max_hold_s, now)
-        elif (
-            now + self._wait_behind_s(self._queue.ahead_of(waiter.since, waiter.priority), now)
+        self._bound_wait(waiter, now)
+        if (
+            not self._is_holding
+            and not self.gate_until
+            and now + self._wait_behind_s(self._queue.ahead_of(waiter.since, waiter.priority), now)
             > waiter.deadline
         ):
             return Denied.TOO_LATE
@@ -179,7 +180,7 @@ class Limiter:
     def _wait_behind_s(self, ahead: int, now: float) -> float:
         wait_s = max(0.0, self.gate_until - now)
         if self.bucket is not None:
-            wait_s = max(wait_s, ahead / self.bucket.rate_per_s)
+            wait_s = max(wait_s, ahead / self.bucket.rate_per_s if ahead else self.bucket.next_token_s())
         if self._samples >= _SAMPLES_TO_TRUST and self.inflight >= self.limit.value:
             wait_s = max(wait_s, ahead * self._held_s / self.gated.nominal)
         return wait_s
@@ -248,25 +249,38 @@ class Limiter:
         if self._is_holding:
             self._hold_all()
             return
-        now = self._monotonic()
-        for waiter in self._queue.items():
-            waiter.release(now)
-            self._deadlines.hurry(waiter.deadline)
+        self._bound_waits()
 
     def _hold_all(self) -> None:
+        if not self.fails_at_once:
+            self._bound_waits()
+            return
+        for waiter in self._queue.items():
+            self.dismiss(waiter, Denied.OUTAGE)
+
+    def _bound_waits(self) -> None:
+        """A gate has closed or opened: those who wait are held, or wait for their turn again."""
         now = self._monotonic()
         for waiter in self._queue.items():
-            if self.fails_at_once:
-                self.dismiss(waiter, Denied.OUTAGE)
-            else:
-                waiter.hold(self.gated.closed_at, self.max_hold_s, now)
-                self._deadlines.hurry(waiter.deadline)
+            self._bound_wait(waiter, now)
+            self._deadlines.hurry(waiter.deadline)
+
+    def _bound_wait(self, waiter: Waiter, now: float) -> None:
+        if self._is_holding:
+            waiter.hold(self.gated.closed_at, self.max_hold_s, now)
+        elif self.gate_until:
+            waiter.hold(now, math.inf, now)
+        else:
+            waiter.release(now)
 
     def close_gate(self, until: float) -> None:
         """Let nobody in before ``until``: the upstream asked for it. Never shortens a longer wait."""
         if until <= self.gate_until:
             return
+        is_open = not self.gate_until
         self.gate_until = until
+        if is_open:
+            self._bound_waits()
         if self._gate_timer is not None:
             self._gate_timer.cancel()
         self._gate_timer = self._loop.call_later(
@@ -280,6 +294,7 @@ class Limiter:
             self._gate_timer = self._loop.call_later(self.gate_until - now + _TICK_S, self._open_gate)
             return
         self.gate_until = 0.0
+        self._bound_waits()
         self._pump()
 
     def limit_changed(self) -> None:
@@ -430,4 +445,4 @@ class Limiter:
 
 
 def _reluctance(waiter: Waiter) -> tuple[bool, int]:
-    return not waiter.may_probe, waiter.failed_probes
+    return not waiter.may_probe, waiter.failures

@@ -56,6 +56,8 @@ class OutageGate:
     def __init__(self, *, rng: random.Random, spacing_s: float = 1.0) -> None:
         self._rng = rng
         self.spacing_s = spacing_s
+        self.is_off = False
+        """Whether failures never close it; what closed it before is over with the next outcome."""
         self.is_closed = False
         self.closed_at = 0.0
         self.ramp_from = -math.inf
@@ -112,6 +114,9 @@ class OutageGate:
         ``outcome`` tells a probe from an attempt that was out before; without it the time of its start does.
         """
         is_probe = self._is_probing and self._ends_probe(started_at, outcome)
+        if self.is_off and not succeeded:
+            self._last = outcome
+            return self._open(now, started_at) if self.is_closed else ""
         if succeeded:
             self.failures = 0
             self.failing -= _SHARE_SMOOTHING * self.failing

@@ -43,14 +43,14 @@ class Waiter(Queued):
     ``until`` is when it gives up whatever happens, ``max_wait_s`` how long it waits in the queue, which does not count while the
     outage gate is closed; ``deadline`` is what follows from both now. ``since`` is when the caller last had something, and
     decides its turn; None: just now. ``called_at`` is when it came first, from which its hold is counted. ``may_probe`` is
-    false when it may be sent only once, ``failed_probes`` how often it was the probe, ``was_accepted`` spares it a full queue.
+    false when it may be sent only once, ``failures`` how often it has failed so far, ``was_accepted`` spares it a full queue.
     """
 
     __slots__ = (
         "called_at",
         "came_at",
         "deadline",
-        "failed_probes",
+        "failures",
         "left_s",
         "limiter",
         "max_wait_s",
@@ -71,7 +71,7 @@ class Waiter(Queued):
         max_wait_s: float = math.inf,
         called_at: float | None = None,
         may_probe: bool = True,
-        failed_probes: int = 0,
+        failures: int = 0,
         was_accepted: bool = False,
     ) -> None:
         super().__init__(math.inf if since is None else since, priority)
@@ -79,7 +79,7 @@ class Waiter(Queued):
         self.max_wait_s = max_wait_s
         self.called_at = math.inf if called_at is None else called_at
         self.may_probe = may_probe
-        self.failed_probes = failed_probes
+        self.failures = failures
         self.was_accepted = was_accepted
         self.came_at = 0.0
         self.turn_by = 0.0
@@ -94,18 +94,20 @@ class Waiter(Queued):
         self.came_at = now
         self.since = min(self.since, now)
         self.called_at = min(self.called_at, now)
+        self.turn_by = math.inf
         self.release(now)
 
     def hold(self, closed_at: float, max_hold_s: float, now: float) -> None:
-        """The outage gate is closed: wait as long as that allows."""
+        """A gate is closed: wait as long as that allows; longest waits in the queue do not count meanwhile."""
         if self.turn_by != math.inf:
             self.left_s = self.turn_by - now
             self.turn_by = math.inf
         self.deadline = min(self.until, max(closed_at, self.called_at) + max_hold_s)
 
     def release(self, now: float) -> None:
-        """The outage gate is open: wait as long as a turn may take."""
-        self.turn_by = now + self.left_s
+        """The gates are open: wait as long as a turn may take."""
+        if self.turn_by == math.inf:
+            self.turn_by = now + self.left_s
         self.deadline = min(self.until, self.turn_by)
 
     def release_permit(self) -> None:

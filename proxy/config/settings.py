@@ -218,10 +218,14 @@ Method = Annotated[str, Meta(pattern=r"^[A-Z][A-Z-]*$", description="a method in
 class Retry(Section, frozen=True):
     """What is tried again, how often, and when."""
 
-    on: tuple[RetryOn, ...] = (500, 502, 503, 504, 429, "connect", "reset", "timeout", "truncated")
-    """Statuses and failures worth another try."""
+    on: tuple[RetryOn, ...] = (
+        *(408, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524),
+        *("connect", "reset", "timeout", "truncated"),
+    )
+    """Statuses and failures worth another try; 520 to 524 are a content network's words for an origin that fails it."""
     when_json: dict[str, tuple[str | int | bool | None, ...]] | None = None
-    """Top-level fields of a 200's JSON body and the values that mean it failed, e.g. {"code": [500, 503]}."""
+    """Fields of a 200's JSON body and the values that mean it failed, e.g. {"code": [500, 503], "status.code": ["busy"]}. A dot
+    goes one level down; 500 and "500" are the same."""
     attempts: Annotated[int, Meta(ge=1, le=1000)] = 10
     """Tries in all, the first included."""
     methods: tuple[Method, ...] = ("GET", "HEAD", "OPTIONS")
@@ -233,8 +237,9 @@ class Retry(Section, frozen=True):
 class Outage(Section, frozen=True):
     """What callers see while everything fails."""
 
-    mode: Literal["hold", "fail"] = "hold"
-    """hold keeps callers waiting behind one probe at a time, fail answers everybody but the probe at once."""
+    mode: Literal["hold", "fail", "off"] = "hold"
+    """hold keeps callers waiting behind one probe at a time, fail answers everybody but the probe at once, off lets failures
+    keep nobody."""
     max_hold: Positive = 120.0
     """Longest hold, from when everything began to fail or the call came; the call's own deadline may end it earlier."""
 

@@ -68,7 +68,10 @@ class RetryPolicy:
     def read(self, outcome: AttemptOutcome, response: Response) -> None:
         """Complete an outcome: what its answer means, and how long the upstream asks for patience."""
         self.classifier.read_status(outcome, response)
-        if response.head.retry_after is not None and outcome.status in (429, 503):
+        if outcome.status == 408 and outcome.uses and not response.head.keep_alive:
+            # RFC 9110 §15.5.9: said of the idle connection, before the request came.
+            outcome.reason = Reason.STALE_CONNECTION
+        if response.head.retry_after is not None and outcome.reason is Reason.UPSTREAM_STATUS:
             outcome.retry_after_s = parse_retry_after(response.head.retry_after, self._wall)
 
     def why_not(

@@ -18,11 +18,18 @@ _GIVEN_UP: Final = frozenset({Reason.CLIENT_GONE, Reason.DEADLINE})
 _LONG_S: Final = 1.0
 _LONG: Final = 4.0
 """An attempt that was given up lasted long when it took more than so many usual latencies, and more than ``_LONG_S``."""
-_NOT_OF_UPSTREAM: Final = frozenset({Reason.STALE_CONNECTION, Reason.INTERNAL})
-_OF_THE_PAGE: Final = frozenset(
-    {Reason.UPSTREAM_STATUS, Reason.UPSTREAM_JSON, Reason.TRUNCATED, Reason.BAD_RESPONSE}
-)
-"""Failures that may be the page's own, for the upstream did answer."""
+_NOT_OF_UPSTREAM: Final = frozenset({Reason.STALE_CONNECTION, Reason.INTERNAL, Reason.BAD_RESPONSE})
+"""Nothing of its health: a connection that had died, an error of our own, and words that are no HTTP whatever the load is."""
+_TIMEOUTS: Final = frozenset({Reason.HEAD_TIMEOUT, Reason.BODY_TIMEOUT})
+_OF_THE_PAGE: Final = _TIMEOUTS | {
+    Reason.UPSTREAM_STATUS,
+    Reason.UPSTREAM_JSON,
+    Reason.TRUNCATED,
+    Reason.BAD_RESPONSE,
+}
+"""Failures that may be the page's own: others are answered meanwhile."""
+_NONSENSE_TRIES: Final = 2
+"""Tries where the answer is no HTTP: it may have been damaged once, and is the server's habit the second time."""
 _TRIES_TO_SUSPECT: Final = 3
 _SUCCESSES_TO_SUSPECT: Final = 5
 
@@ -39,7 +46,7 @@ class Trial:
     is_replayable: bool = True
     why: Why | None = None
     _stale_replays: int = 0
-    _failures: int = 0
+    failures: int = 0
     _others_before: int = 0
 
     def __init__(self, policy: RetryPolicy, method: bytes, has_idempotency_key: bool) -> None:
@@ -77,9 +84,9 @@ class Trial:
             policy.read(outcome, response)
         if outcome.reason is Reason.OK:
             return Decision.FINAL
-        if not self._failures:
+        if not self.failures:
             self._others_before = successes
-        self._failures += 1
+        self.failures += 1
         if not policy.classifier.is_worth_retrying(outcome):
             return Decision.FINAL
         is_probe = outcome.kind == PROBE
@@ -89,7 +96,7 @@ class Trial:
         self.why = policy.why_not(
             outcome,
             tries=0 if is_probe and self.allowed > 1 else self.counted_tries,
-            allowed=self.allowed,
+            allowed=self._allowed_after(outcome, successes),
             repeatable=self.is_repeatable,
             replayable=self.is_replayable,
         )
@@ -99,6 +106,21 @@ class Trial:
             self.failed_probes += 1
             return Decision.HELD
         return Decision.AGAIN
+
+    def _allowed_after(self, outcome: AttemptOutcome, successes: int) -> int:
+        """Return how many tries there may be: fewer where another would cost much and bring nothing."""
+        if outcome.reason is Reason.BAD_RESPONSE:
+            return min(self.allowed, _NONSENSE_TRIES)
+        if outcome.reason in _TIMEOUTS and self._is_suspect(outcome, successes):
+            return min(self.allowed, self.counted_tries)
+        return self.allowed
+
+    def _is_suspect(self, outcome: AttemptOutcome, successes: int) -> bool:
+        return (
+            self.failures >= _TRIES_TO_SUSPECT
+            and outcome.reason in _OF_THE_PAGE
+            and self._others_since(successes) >= _SUCCESSES_TO_SUSPECT
+        )
 
     def _may_replay_stale(self, outcome: AttemptOutcome) -> bool:
         return self._policy.may_replay_stale(
@@ -112,7 +134,7 @@ class Trial:
         )
 
     def _others_since(self, successes: int) -> int:
-        return successes - self._others_before if self._failures else 0
+        return successes - self._others_before if self.failures else 0
 
     def verdict(
         self, outcome: AttemptOutcome, *, successes: int, usual_s: float, is_sending: bool
@@ -132,10 +154,7 @@ class Trial:
             return Verdict.DROPPED if was_silent else Verdict.IGNORE
         if not self._policy.classifier.tells_of_upstream(outcome):
             return Verdict.SUCCESS
-        is_suspect = self._failures >= _TRIES_TO_SUSPECT and reason in _OF_THE_PAGE
-        if is_suspect and self._others_since(successes) >= _SUCCESSES_TO_SUSPECT:
-            return Verdict.IGNORE
-        return Verdict.DROPPED
+        return Verdict.IGNORE if self._is_suspect(outcome, successes) else Verdict.DROPPED
 
     def __repr__(self) -> str:
         return f"<Trial {self.counted_tries} of {self.allowed} tries, {self.failed_probes} failed probes>"

@@ -273,7 +273,7 @@ def test_who_probes_is_one_that_may_be_sent_twice_and_was_the_probe_least_often(
         async with limiter() as it:
             break_down(it)
             once = Waiter(FAR, may_probe=False)
-            poison = Waiter(FAR, failed_probes=1)
+            poison = Waiter(FAR, failures=1)
             fresh = Waiter(FAR)
             tasks = await waiting(it, once, poison, fresh)
             for task in reversed(tasks):
@@ -293,7 +293,7 @@ def test_the_longest_wait_in_the_queue_stands_still_while_the_gate_is_closed() -
                 assert it.try_enter()
                 leave(it, Verdict.DROPPED)
             assert it.try_enter()
-            held, probe = Waiter(FAR, max_wait_s=0.1, failed_probes=1), Waiter(FAR)
+            held, probe = Waiter(FAR, max_wait_s=0.1, failures=1), Waiter(FAR)
             tasks = await waiting(it, held, probe)
             await asyncio.sleep(0.04)
             leave(it, Verdict.DROPPED)
@@ -318,9 +318,7 @@ def test_a_hold_ends_with_the_longest_hold_or_the_callers_deadline() -> None:
             (probe,) = await waiting(it, Waiter(FAR))
             assert isinstance(await soon(probe), Permit)
             began = now()
-            early, late = await waiting(
-                it, Waiter(began + 0.06, failed_probes=9), Waiter(FAR, max_wait_s=0.01)
-            )
+            early, late = await waiting(it, Waiter(began + 0.06, failures=9), Waiter(FAR, max_wait_s=0.01))
             returned = Waiter(FAR, called_at=began - 100.0)
             (again,) = await waiting(it, returned)
             assert await soon(early) is Denied.OUTAGE

@@ -88,7 +88,8 @@ def test_waiting_for_the_budget_is_worth_it_when_a_slot_leaves() -> None:
         (formatdate(NOW + 30, usegmt=True).encode(), 30.0), (formatdate(NOW - 30, usegmt=True).encode(), 0.0),
         (formatdate(NOW + 86400, usegmt=True).encode(), CAP_S),
         (b"Tuesday, 14-Nov-23 22:13:50 GMT", 30.0), (b"Tue Nov 14 22:13:50 2023", 30.0),
-        (b"", None), (b"-1", None), (b"+5", None), (b"1.5", None), (b"1e3", None), (b"soon", None), (b"\xb2", None),
+        (b"", None), (b"-1", None), (b"+5", None), (b"1.5", 2.0), (b"0.2", 1.0), (b"3.", 3.0), (b".5", None),
+        (b"1.5.1", None), (b"1e3", None), (b"soon", None), (b"\xb2", None),
         (b"Tue, 99 Nov 2023 22:13:50 GMT", None), (b"\xff\xfe", None), (b"1, 2", None), (b"5 minutes", None),
     ],
 )  # fmt: skip
