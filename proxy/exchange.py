@@ -65,6 +65,7 @@ class Exchange:
         plan: Plan,
         observer: Observer,
         *,
+        responder: Responder,
         poison: PoisonRecord,
         monotonic: Callable[[], float],
     ) -> None:
@@ -72,7 +73,7 @@ class Exchange:
         self._poison = poison
         self._observer = observer
         self._monotonic = monotonic
-        self._responder = Responder(plan.upstream.via)
+        self._responder = responder
         self.pauses = Pauses(observer, monotonic)
         self.calls_under_way = 0
 

@@ -58,6 +58,8 @@ from proxy.observe.metrics import Metrics, MetricsCollector, make_registry
 from proxy.observe.observer import Observer
 from proxy.operations import Gauges, Operations
 from proxy.plan import Plan, RoutePlan, matching
+from proxy.respond.places import Places
+from proxy.respond.reply import Responder
 
 _log = logging.getLogger("sidegate")
 
@@ -95,12 +97,14 @@ class Sidecar:
             self.pool,
             authority=authority_of(settings),
             preserves_host=settings.upstream.host_header == "preserve",
-            via=self._via,
+            is_told_of_host=settings.upstream.forwarded,
+            via=self._via if settings.upstream.via else b"",
         )
         self.poison = PoisonRecord()
         self.exchange = Exchange(
             self._make_plan(settings),
             self.observer,
+            responder=Responder(self._via, self._make_places(settings)),
             poison=self.poison,
             monotonic=clock.monotonic,
         )
@@ -116,6 +120,7 @@ class Sidecar:
             head_timeout_s=down.head_timeout,
             idle_s=down.idle,
             on_refused=self.observer.refused,
+            has_made=self.pool.has_made,
         )
         self.lifecycle = Lifecycle(
             self.listener, self.exchange, monotonic=clock.monotonic, turn_away=self.limiters.close
@@ -155,6 +160,7 @@ class Sidecar:
             self.metrics,
             self.deadlines,
             monotonic=self._clock.monotonic,
+            rng=self._rng,
             max_connections=pool.max_connections,
             idle_s=pool.idle,
             max_age_s=pool.max_age,
@@ -184,6 +190,17 @@ class Sidecar:
             default=default,
             upstream=self.upstream,
             prefix=prefix_of(settings),
+        )
+
+    def _make_places(self, settings: Settings) -> Places | None:
+        upstream = settings.upstream
+        if upstream.rewrite == "off":
+            return None
+        return Places(
+            urlsplit(upstream.url).scheme,
+            authorities_of(settings),
+            prefix_of(settings),
+            turns_links=upstream.rewrite == "links",
         )
 
     def _make_rules(self, settings: Settings) -> Rules:

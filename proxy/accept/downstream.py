@@ -55,6 +55,9 @@ class Listener(Protocol):
     def monotonic(self) -> float:
         """Seconds."""
 
+    def has_made(self, peer: tuple[str, int]) -> bool:
+        """Whether a connection from ``peer`` was made by this very sidecar."""
+
 
 class Downstream(asyncio.Protocol):
     """The app's connection, and what ``exchange`` knows as its Client."""
@@ -256,6 +259,7 @@ class Downstream(asyncio.Protocol):
         listener = self._listener
         parser = self._parser
         ready = parser.ready
+        is_new = True
         try:
             while True:
                 while not ready:
@@ -273,6 +277,10 @@ class Downstream(asyncio.Protocol):
                 self.has_expired = False
                 self.is_busy = True
                 refusal = listener.rules.read(request)
+                if is_new:
+                    is_new = False
+                    if self._comes_from_here():
+                        refusal = Refusal(Problem.LOOP, "the upstream's address leads back to this sidecar")
                 may_go_on = await listener.exchange.carry(request, self, refusal)
                 self.is_busy = False
                 if not may_go_on or self._is_closing:
@@ -291,6 +299,10 @@ class Downstream(asyncio.Protocol):
             self.break_off()
         finally:
             self.is_busy = False
+
+    def _comes_from_here(self) -> bool:
+        peer = self._transport.get_extra_info("peername")
+        return bool(peer) and self._listener.has_made((peer[0], peer[1]))
 
     def _may_wait(self) -> bool:
         """Look at the connection between two requests; False once it has ended."""

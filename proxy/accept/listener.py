@@ -28,6 +28,7 @@ class DownstreamListener:
         head_timeout_s: float,
         idle_s: float,
         on_refused: Callable[[int, Reason, str], None],
+        has_made: Callable[[tuple[str, int]], bool],
     ) -> None:
         self.exchange = exchange
         self.rules = rules
@@ -40,6 +41,7 @@ class DownstreamListener:
         self.idle_s = idle_s
         self.is_draining = False
         self.request_refused = on_refused
+        self.has_made = has_made
         self.connections: set[Downstream] = set()
         self.turned_away = 0
         self._server: asyncio.Server | None = None

@@ -13,6 +13,7 @@ from proxy.base.signal import Signal
 from proxy.wire.response_parser import ResponseParser
 
 _TRUST_IDLE_S = 0.002
+_LONGEST_EARLY_S = 1.0
 
 
 class Connection(asyncio.Protocol):
@@ -24,7 +25,12 @@ class Connection(asyncio.Protocol):
 
     transport: asyncio.Transport
     address: str = ""
+    own_address: tuple[str, int] | None = None
     uses: int = 0
+    kept_for_s: float = NEVER
+    """How long it may be idle by the upstream's own word."""
+    age_share: float = 1.0
+    """The share of the longest age that this one reaches: all of a pool would else be replaced at once."""
     signal: Signal | None = None
     deadline: float = NEVER
     wake_bytes: int = 0
@@ -58,7 +64,11 @@ class Connection(asyncio.Protocol):
     def is_fresh_enough(self, now: float, idle_s: float, max_age_s: float) -> bool:
         """Whether an idle connection may carry one more request: not lost, not old, and with nothing to read."""
         idle_for_s = now - self.idle_since
-        if self.is_lost or idle_for_s > idle_s or now - self.opened_at > max_age_s:
+        if (
+            self.is_lost
+            or idle_for_s > min(idle_s, self.kept_for_s)
+            or now - self.opened_at > max_age_s * self.age_share
+        ):
             return False
         # The loop would have told of a close that it has seen; one that lies in the socket since then is only seen by
         # asking, which costs 1 µs and is spared where the connection was busy a moment ago.
@@ -93,6 +103,10 @@ class Connection(asyncio.Protocol):
         self.signal = None
         self.deadline = NEVER
         self.idle_since = now
+        head = self.parser.head
+        if head is not None and head.kept_for_s is not None:
+            # The upstream counts from an earlier moment than we do, and its close is on its way for a while.
+            self.kept_for_s = head.kept_for_s - min(_LONGEST_EARLY_S, head.kept_for_s / 4)
 
     @property
     def has_news(self) -> bool:
@@ -139,6 +153,8 @@ class Connection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
         peer = transport.get_extra_info("peername")
         self.address = f"{peer[0]}:{peer[1]}" if peer else ""
+        own = transport.get_extra_info("sockname")
+        self.own_address = (own[0], own[1]) if own else None
         self._deadlines.add(self)
         sock = transport.get_extra_info("socket")
         if sock is not None:

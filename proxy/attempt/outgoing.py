@@ -48,7 +48,10 @@ class Outgoing:
         encoded = facts.encoded
         if encoded is None or encoded[0] is not upstream:
             host = facts.host if upstream.preserves_host and facts.host else upstream.authority
-            tail = b" HTTP/1.1\r\nHost: %b\r\n%bVia: 1.1 %b\r\n" % (host, facts.lines, upstream.via)
+            told = b""
+            if upstream.is_told_of_host and facts.host:
+                told = b"X-Forwarded-Host: %b\r\nX-Forwarded-Proto: http\r\n" % facts.host
+            tail = b" HTTP/1.1\r\nHost: %b\r\n%b%b%b" % (host, facts.lines, told, upstream.via)
             encoded = facts.encoded = (upstream, tail)
         framing = b""
         if facts.chunked:

@@ -6,13 +6,16 @@ Every connection is in exactly one place: opening, busy, idle, or lost. ``open_c
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from proxy.attempt.connect import Connector
 from proxy.attempt.connection import Connection
 from proxy.base.deadlines import Deadlines
+
+_LEAST_AGE: Final = 0.9
 
 
 class PoolObserver(Protocol):
@@ -35,6 +38,7 @@ class Pool:
         deadlines: Deadlines,
         *,
         monotonic: Callable[[], float],
+        rng: random.Random,
         max_connections: int,
         idle_s: float,
         max_age_s: float,
@@ -44,6 +48,7 @@ class Pool:
         self._observer = observer
         self._deadlines = deadlines
         self._monotonic = monotonic
+        self._rng = rng
         self._max_head_bytes = max_head_bytes
         self.max_connections = max_connections
         self.idle_s = idle_s
@@ -51,12 +56,17 @@ class Pool:
         self.open_count = 0
         self.opening = 0
         self._idle: list[Connection] = []
+        self._own_addresses: set[tuple[str, int] | None] = set()
         self._waiters: deque[asyncio.Future[None]] = deque()
 
     @property
     def idle_count(self) -> int:
         """Connections that wait for work."""
         return len(self._idle)
+
+    def has_made(self, peer: tuple[str, int]) -> bool:
+        """Whether a connection that came from ``peer`` is one of this pool's: then the upstream leads back to this process."""
+        return peer in self._own_addresses
 
     def try_take(self, now: float) -> Connection | None:
         """Return the most recently used idle connection that is still good; None when there is none or others wait."""
@@ -113,11 +123,13 @@ class Pool:
             on_lost=self._lost,
             max_head_bytes=self._max_head_bytes,
         )
+        connection.age_share = self._rng.uniform(_LEAST_AGE, 1.0)
         self.open_count += 1
         self.opening += 1
         try:
             timings = connection.timings = await self._connector.connect(connection, timeout_s)
             connection.opened_at = self._monotonic()
+            self._own_addresses.add(connection.own_address)
             self._observer.connection_opened(timings.dns_s, timings.connect_s, timings.tls_s)
         except BaseException:
             self._settle(connection, "local", "cancelled")
@@ -159,20 +171,25 @@ class Pool:
             return
         connection.is_settled = connection.is_lost = True
         self._deadlines.discard(connection)
+        self._own_addresses.discard(connection.own_address)
         self.open_count -= 1
         if hasattr(connection, "transport"):
             self._observer.connection_closed(side, why, connection.uses)
         self._wake_one()
 
     def _too_old(self, connection: Connection, now: float) -> str:
-        if now - connection.opened_at > self.max_age_s:
+        if now - connection.opened_at > self.max_age_s * connection.age_share:
             return "age"
-        return "idle" if now - connection.idle_since > self.idle_s else "readable"
+        is_idle = now - connection.idle_since > min(self.idle_s, connection.kept_for_s)
+        return "idle" if is_idle else "readable"
 
     def sweep(self, now: float) -> None:
         """Close what has been idle or alive for too long. Called now and then; ``try_take`` checks again."""
         old = [
-            c for c in self._idle if now - c.idle_since > self.idle_s or now - c.opened_at > self.max_age_s
+            c
+            for c in self._idle
+            if now - c.idle_since > min(self.idle_s, c.kept_for_s)
+            or now - c.opened_at > self.max_age_s * c.age_share
         ]
         for connection in old:
             self._idle.remove(connection)

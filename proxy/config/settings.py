@@ -107,6 +107,13 @@ class Upstream(Section, frozen=True):
     """Whether the upstream sees its own name as Host, or the one the app sent."""
     tls: Tls = Tls()
     dns: Dns = Dns()
+    via: bool = False
+    """Whether the upstream is sent Via. nginx and its kin compress no answer then; without it, only a loop through this very
+    sidecar is found, by its connections."""
+    forwarded: bool = False
+    """Whether the upstream is sent X-Forwarded-Host and X-Forwarded-Proto."""
+    rewrite: Literal["off", "location", "links"] = "location"
+    """Which addresses of the upstream in answers become the sidecar's own: none, those of Location, or of Link as well."""
 
     def __post_init__(self) -> None:
         try:

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from proxy.base.outcomes import ExchangeOutcome
 from proxy.respond.client import ClientStream
 from proxy.respond.local import LocalReply
+from proxy.respond.places import Places
 from proxy.wire.encode import LAST_CHUNK, chunk
 from proxy.wire.request_parser import Request
 from proxy.wire.response import Response
-from proxy.wire.response_head import BodyEnd
+from proxy.wire.response_head import BodyEnd, ResponseHead
 
 PERSISTS = b""
 CLOSES = b"Connection: close\r\n"
@@ -100,8 +101,13 @@ async def relay(
 class Responder:
     """Answers calls, and says of each answer in its call's outcome. Returns whether the app's connection may serve another."""
 
-    def __init__(self, via: bytes) -> None:
+    def __init__(self, via: bytes, places: Places | None) -> None:
         self._marks = Marks(via)
+        self._places = places
+
+    def _turn_places(self, request: Request, head: ResponseHead) -> None:
+        if head.names_places and self._places is not None and request.target[:1] == b"/":
+            head.lines = self._places.turn(head)
 
     def _lines(self, request: Request, outcome: ExchangeOutcome, closes: bool) -> bytes:
         persistence = CLOSES if closes else PERSISTS if request.facts.speaks_1_1 else KEEPS_ALIVE
@@ -113,6 +119,7 @@ class Responder:
         """Send an answer of the upstream that is all here."""
         closes = client.needs_close(request)
         outcome.status = response.head.status
+        self._turn_places(request, response.head)
         outcome.bytes_in = write_whole(client, response, self._lines(request, outcome, closes))
         return not closes
 
@@ -141,6 +148,7 @@ class Responder:
         may_chunk = request.facts.speaks_1_1
         closes = client.needs_close(request) or (response.head.content_length is None and not may_chunk)
         outcome.status = response.head.status
+        self._turn_places(request, response.head)
         marks = self._lines(request, outcome, closes)
         outcome.bytes_in, is_complete = await relay(
             client, response, marks, may_chunk=may_chunk, on_paused=on_paused, patience_s=patience_s

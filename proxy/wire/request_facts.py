@@ -112,7 +112,7 @@ def _note(facts: RequestFacts, low: bytes, value: bytes) -> None:
     if low == b"via":
         facts.via.append(value)
     elif low == b"idempotency-key":
-        facts.has_idempotency_key = True
+        facts.has_idempotency_key = bool(value)
     elif low == b"max-forwards":
         facts.max_forwards = value
     elif low == b"sidegate-timeout":

@@ -28,7 +28,7 @@ _HEAD: Final = re.compile(
 )
 """RFC 9112 §4, §5. Control characters but NUL are let through, as every client does (RFC 9110 §5.5)."""
 _NAME: Final = re.compile(TOKEN)
-_FIELD: Final = re.compile(rb"\r\n(([CcKkPpTtUuHhRrSs][OoEeRrPpTtIi][^:\r]*):[ \t]*([^\r]*))")
+_FIELD: Final = re.compile(rb"\r\n(([CcKkLlPpTtUuHhRrSs][OoEeRrPpTtIi][^:\r]*):[ \t]*([^\r]*))")
 """Every line whose name begins like one that matters, and a few more; which of them it is, is looked up."""
 _KEPT_FOR: Final = re.compile(rb"(?:^|[,; \t])timeout=\"?([0-9]{1,6})", re.IGNORECASE)
 _STREAMS: Final = frozenset(
@@ -44,7 +44,8 @@ class ResponseHead:
 
     ``start`` is the status line without its CRLF, ``lines`` a CRLF and the header lines to forward, each ended by one.
     ``error`` is a sentence where the framing cannot be trusted, else empty. ``kept_for_s`` is how long the upstream says that
-    it keeps an idle connection, None where it does not. ``streams`` says that the body is for an app that reads along.
+    it keeps an idle connection, None where it does not. ``streams`` says that the body is for an app that reads along,
+    ``names_places`` that there is a Location or a Link.
     """
 
     __slots__ = (
@@ -54,6 +55,7 @@ class ResponseHead:
         "keep_alive",
         "kept_for_s",
         "lines",
+        "names_places",
         "retry_after",
         "start",
         "status",
@@ -71,6 +73,7 @@ class ResponseHead:
         self.content_length: int | None = None
         self.keep_alive = False
         self.streams = False
+        self.names_places = False
         self.body_end = BodyEnd.NONE
         match = _HEAD.fullmatch(raw)
         if match is None:
@@ -109,6 +112,8 @@ class ResponseHead:
                     self.kept_for_s = _kept_for_s(value)
             elif low == b"retry-after":
                 self.retry_after = value
+            elif low in (b"location", b"link"):
+                self.names_places = True
         if connection and connection != [b"keep-alive"]:
             lines = _without(lines, named_away(connection))
         if b"uffering:" in lines and _UNBUFFERED.search(lines) is not None:

@@ -119,3 +119,39 @@ def test_total_bounds_the_taking_in_of_a_request_as_well() -> None:
             assert now() - began <= 11.0
 
     run(trace())
+
+
+def test_a_connection_is_not_used_beyond_the_time_that_the_upstream_announces() -> None:
+    """Keep-Alive: timeout=4 is 3 s to us: the upstream counts from an earlier moment."""
+
+    async def play(line: Line, _: bytes) -> None:
+        line.give(b"HTTP/1.1 200 OK\r\nKeep-Alive: timeout=4\r\nContent-Length: 2\r\n\r\nok")
+
+    async def trace() -> None:
+        async with IndoorHouse(IndoorOrigin(play), pool={"idle": "30s"}) as house:
+            for pause_s, connections in ((0.0, 1), (2.9, 1), (3.1, 2)):
+                await asyncio.sleep(pause_s)
+                app = house.ask()
+                await head_on(app)
+                await house.comes_to_rest()
+                assert len(house.origin.lines) == connections
+
+    run(trace())
+
+
+def test_connections_of_one_moment_do_not_reach_their_age_in_one_moment() -> None:
+    """A pool that is replaced at once is a burst of handshakes for an upstream that is fragile."""
+
+    async def play(line: Line, _: bytes) -> None:
+        await asyncio.sleep(0.5)
+        line.give(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    async def trace() -> None:
+        async with IndoorHouse(IndoorOrigin(play), pool={"idle": "30m", "max_age": "100s"}) as house:
+            apps = [house.ask() for _ in range(4)]
+            await asyncio.gather(*map(head_on, apps))
+            shares = [each.age_share for each in house.sidecar.pool._idle]
+            assert len(set(shares)) == len(shares) == 4
+            assert all(0.9 <= share <= 1.0 for share in shares)
+
+    run(trace())
