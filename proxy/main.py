@@ -53,8 +53,9 @@ from proxy.judge.retry import RetryPolicy
 from proxy.lifecycle import Lifecycle, State
 from proxy.limiters import DEFAULT, Limiters
 from proxy.observe.access_log import AccessLog
+from proxy.observe.line_writer import LineWriter, hold_standard_descriptors
 from proxy.observe.logs import set_up_logging
-from proxy.observe.metrics import Metrics, MetricsCollector, make_registry
+from proxy.observe.metrics import Metrics, MetricsCollector, Totals, make_registry
 from proxy.observe.observer import Observer
 from proxy.operations import Gauges, Operations
 from proxy.plan import Plan, RoutePlan, matching
@@ -72,9 +73,17 @@ class Sidecar:
     """All parts of one running sidecar."""
 
     def __init__(
-        self, settings: Settings, loop: asyncio.AbstractEventLoop, *, clock: Clock, rng: random.Random
+        self,
+        settings: Settings,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        lines: LineWriter | None = None,
     ) -> None:
+        """``lines`` takes the log; standard error where it is None."""
         self.settings = settings
+        self._lines = lines or LineWriter(2)
         self._loop = loop
         self._clock = clock
         self._rng = rng
@@ -85,7 +94,7 @@ class Sidecar:
         self._lag_s = 0.0
         self.metrics = Metrics()
         log = settings.log
-        self.access_log = AccessLog(access=log.access, format=log.format, wall=clock.wall)
+        self.access_log = AccessLog(self._lines.put, access=log.access, format=log.format, wall=clock.wall)
         self.observer = Observer(self.metrics, self.access_log)
         self.deadlines = Deadlines(loop, clock.monotonic)
         self.limiters = Limiters(loop, self.deadlines, clock=clock, rng=rng)
@@ -304,6 +313,9 @@ class Sidecar:
             "config_reload_success": ("Whether the last reload succeeded", lambda: self._reload_ok),
             "loop_lag_seconds": ("How late the event loop last turned", lambda: self._lag_s),
         }
+        totals: Totals = {
+            "log_lines_dropped": ("Log lines that could not be written", lambda: self._lines.dropped),
+        }
         build_info = {
             "version": __version__,
             "pod": os.environ.get("SIDEGATE_POD", ""),
@@ -311,7 +323,7 @@ class Sidecar:
             "node": os.environ.get("SIDEGATE_NODE", ""),
         }
         registry = make_registry(
-            MetricsCollector(self.metrics, lambda: {**operations.gauges(), **own}, build_info)
+            MetricsCollector(self.metrics, lambda: {**operations.gauges(), **own}, totals, build_info)
         )
         return ControlServer(
             registry, self, operations, self.peers.answer if self.peers is not None else None
@@ -385,7 +397,7 @@ class Sidecar:
         self.pool.max_age_s = pool.max_age
         self.access_log.access = settings.log.access
         self.access_log.format = settings.log.format
-        set_up_logging(format=settings.log.format, level=settings.log.level)
+        set_up_logging(self._lines, format=settings.log.format, level=settings.log.level)
         self._reload_ok = 1.0
         _log.info("configuration reloaded")
         warn_of_mismatches(settings)
@@ -454,10 +466,10 @@ async def _watch(sidecar: Sidecar, sources: Sources) -> None:
             sidecar.reload(sources)
 
 
-async def _serve(sources: Sources, settings: Settings) -> int:
+async def _serve(sources: Sources, settings: Settings, lines: LineWriter) -> int:
     loop = asyncio.get_running_loop()
     try:
-        sidecar = Sidecar(settings, loop, clock=SystemClock(), rng=random.Random())
+        sidecar = Sidecar(settings, loop, clock=SystemClock(), rng=random.Random(), lines=lines)
     except ConfigError as error:
         for problem in error.problems:
             print(f"sidegate: {problem}", file=sys.stderr)
@@ -474,7 +486,9 @@ async def _serve(sources: Sources, settings: Settings) -> int:
     loop.add_signal_handler(signal.SIGHUP, sidecar.reload, sources)
     gc.collect()
     gc.freeze()  # what start-up made lives as long as the process: no collection needs to walk it again
-    print(json.dumps({"event": "ready", **addresses}), flush=True)
+    ready = LineWriter(1)
+    ready.put(json.dumps({"event": "ready", **addresses}))
+    ready.close(0.0)
     watching = loop.create_task(_watch(sidecar, sources))
     try:
         await sidecar.run_until_stopped()
@@ -503,7 +517,12 @@ def warn_of_mismatches(settings: Settings) -> None:
 
 def serve(sources: Sources, settings: Settings) -> int:
     """Run the sidecar until it is told to stop; return the exit code."""
+    hold_standard_descriptors()
     keep_freed_memory()
-    set_up_logging(format=settings.log.format, level=settings.log.level)
+    lines = LineWriter(2)
+    set_up_logging(lines, format=settings.log.format, level=settings.log.level)
     warn_of_mismatches(settings)
-    return uvloop.run(_serve(sources, settings))
+    try:
+        return uvloop.run(_serve(sources, settings, lines))
+    finally:
+        lines.close()

@@ -18,7 +18,6 @@ import json
 import logging
 import signal
 import ssl
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,8 @@ from proxy.config.settings import split_address
 from proxy.inject.options import Plan, read_plan
 from proxy.inject.pod import Outcome
 from proxy.inject.review import NotAReview, answer
+from proxy.observe.line_writer import LineWriter, hold_standard_descriptors
+from proxy.observe.logs import set_up_logging
 
 _log = logging.getLogger("sidegate.injector")
 _MOST_BYTES = 8 << 20
@@ -175,11 +176,15 @@ def serve(served: Served) -> tuple[int, list[str]]:
         certificate = Certificate(served.cert, served.key)
     except (ssl.SSLError, OSError) as error:
         return 2, [f"--cert {served.cert}, --key {served.key}: cannot be used: {error}"]
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    hold_standard_descriptors()
+    lines = LineWriter(2)
+    set_up_logging(lines, format="text", level="info")
     try:
         asyncio.run(_serve(served, plans, certificate))
     except OSError as error:
         return 1, [f"cannot listen: {error}"]
+    finally:
+        lines.close()
     return 0, []
 
 
@@ -198,8 +203,9 @@ async def _serve(served: Served, plans: Plans, certificate: Certificate) -> None
             host, port = split_address(address)
             await web.TCPSite(runner, host, port, ssl_context=tls).start()
         ports = [runner.addresses[0][1] for runner in runners]
-        sys.stdout.write(json.dumps({"event": "ready", "listen": ports[0], "ops": ports[1]}) + "\n")
-        sys.stdout.flush()
+        ready = LineWriter(1)
+        ready.put(json.dumps({"event": "ready", "listen": ports[0], "ops": ports[1]}))
+        ready.close(0.0)
         await stopped.wait()
     finally:
         fresh.cancel()

@@ -1,4 +1,4 @@
-"""One line per call on standard error, as JSON or text; failed calls only by default.
+"""One line per call, as JSON or text; failed calls only by default.
 
 Targets are cut and cleaned: control characters are escaped, the values of query parameters that look like secrets are not
 written.
@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TextIO
 
 from proxy.base.outcomes import ExchangeOutcome
 from proxy.base.reasons import Reason
@@ -35,15 +33,15 @@ def clean_target(target: bytes) -> str:
 
 
 class AccessLog:
-    """Writes lines. ``access`` is errors, all or off; ``format`` json or text."""
+    """Makes lines and hands them to ``put``. ``access`` is errors, all or off; ``format`` json or text."""
 
     def __init__(
-        self, *, access: str, format: str, wall: Callable[[], float], stream: TextIO | None = None
+        self, put: Callable[[str], None], *, access: str, format: str, wall: Callable[[], float]
     ) -> None:
+        self._put = put
         self.access = access
         self.format = format
         self._wall = wall
-        self._stream = stream if stream is not None else sys.stderr
 
     def call(self, outcome: ExchangeOutcome) -> None:
         """Log one call if it is of a kind that is logged."""
@@ -54,7 +52,7 @@ class AccessLog:
             line = json.dumps(fields)
         else:
             line = " ".join(f"{key}={value}" for key, value in fields.items() if value != "")
-        self._stream.write(line + "\n")
+        self._put(line)
 
     def _fields(self, outcome: ExchangeOutcome) -> dict[str, str | int | float | bool]:
         return {

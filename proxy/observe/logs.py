@@ -1,11 +1,12 @@
-"""The program's own log: one JSON object or one text line per event, on standard error."""
+"""The program's own log: one JSON object or one text line per event."""
 
 from __future__ import annotations
 
 import json
 import logging
-import sys
 from datetime import UTC, datetime
+
+from proxy.observe.line_writer import LineWriter
 
 
 class _JsonFormatter(logging.Formatter):
@@ -21,9 +22,25 @@ class _JsonFormatter(logging.Formatter):
         return json.dumps(fields)
 
 
-def set_up_logging(*, format: str, level: str) -> None:
-    """Send the program's log to standard error; calling it again changes format and level."""
-    handler = logging.StreamHandler(sys.stderr)
+class _LineHandler(logging.Handler):
+    """Hands each record to a LineWriter as text."""
+
+    def __init__(self, writer: LineWriter) -> None:
+        super().__init__()
+        self._writer = writer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)
+        except Exception:  # a record whose arguments do not fit must not break what logs it
+            self._writer.lost()
+        else:
+            self._writer.put(line)
+
+
+def set_up_logging(writer: LineWriter, *, format: str, level: str) -> None:
+    """Send the program's log to ``writer``; calling it again changes format and level."""
+    handler = _LineHandler(writer)
     handler.setFormatter(
         _JsonFormatter()
         if format == "json"

@@ -150,6 +150,10 @@ Gauges = Mapping[str, tuple[str, Callable[[], float | Mapping[str, float]]]]
 """By name: help text, and what reads the value, or values by state."""
 
 
+Totals = Mapping[str, tuple[str, Callable[[], float]]]
+"""Counters that others keep, by name without its _total: help text, and what reads the count."""
+
+
 class MetricsCollector(Collector):
     """Turns counts into metric families at a scrape. ``gauges`` returns which there are then."""
 
@@ -157,9 +161,11 @@ class MetricsCollector(Collector):
         self,
         metrics: Metrics,
         gauges: Callable[[], Gauges],
+        totals: Totals,
         build_info: Mapping[str, str],
     ) -> None:
         self._metrics = metrics
+        self._totals = totals
         self._gauges = gauges
         self._build_info = dict(build_info)
 
@@ -180,6 +186,8 @@ class MetricsCollector(Collector):
             for values, count in counters[name].items():
                 family.add_metric(values, count)
             yield family
+        for name, (help_text, read) in self._totals.items():
+            yield CounterMetricFamily(f"sidegate_{name}", help_text, value=read())
         histograms: dict[str, Mapping[tuple[str, ...], Histogram]] = {
             "request_seconds": metrics.request_seconds.by_labels,
             "attempt_seconds": metrics.attempt_seconds.by_labels,

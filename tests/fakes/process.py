@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import signal
 import sys
 from collections.abc import Iterator
@@ -31,19 +32,36 @@ def hearing_interrupts() -> Iterator[None]:
 class Process:
     """``async with Process(config) as sidecar``: started, its ready line read; ended at the latest on leaving."""
 
-    def __init__(self, config: Path, **environment: str) -> None:
+    def __init__(
+        self,
+        config: Path,
+        *,
+        stderr: int = asyncio.subprocess.PIPE,
+        redirection: str = "",
+        files: tuple[int, int] | None = None,
+        **environment: str,
+    ) -> None:
+        """``redirection`` is a shell's, such as ``1>&-``: there is no ready line then. ``files``: its bounds on descriptors."""
         self._config = config
+        self._stderr = stderr
+        self._redirection = redirection
+        self._files = files
         self._environment = environment
         self.apps: list[App] = []
         self.addresses: dict[str, str] = {}
         self._popen: asyncio.subprocess.Process
 
     async def __aenter__(self) -> Process:
+        files = self._files
         self._popen = await asyncio.create_subprocess_exec(
+            "sh", "-c", f'exec "$0" "$@" {self._redirection}',
             sys.executable, "-m", "proxy", "run", "--config", str(self._config),
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE, stderr=self._stderr, cwd=ROOT,
             env={**{k: v for k, v in os.environ.items() if not k.startswith("SIDEGATE_")}, **self._environment},
+            preexec_fn=(lambda: resource.setrlimit(resource.RLIMIT_NOFILE, files)) if files else None,
         )  # fmt: skip
+        if self._redirection:
+            return self
         assert self._popen.stdout is not None
         line = await soon(self._popen.stdout.readline())
         self.addresses = json.loads(line)
@@ -86,6 +104,14 @@ class Process:
         got = await app.get(target, "Connection: close")
         app.close()
         return got
+
+    async def metric(self, name: str) -> float | None:
+        """A sample without labels, or with those that ``name`` holds; None where there is none."""
+        page = (await self.get("/metrics", "ops")).body.decode()
+        return next(
+            (float(line.rpartition(" ")[2]) for line in page.splitlines() if line.rpartition(" ")[0] == name),
+            None,
+        )
 
     async def config(self) -> Any:
         """The configuration in force, as the admin port shows it."""

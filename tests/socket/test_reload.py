@@ -20,11 +20,6 @@ def text(origin: Origin, more: str = "") -> str:
     return f"upstream: {{url: '{origin.url}'}}\n{ports}{more}\n"
 
 
-async def metric(sidecar: Process, name: str) -> float:
-    page = (await sidecar.get("/metrics", "ops")).body.decode()
-    return next(float(line.split()[1]) for line in page.splitlines() if line.startswith(f"{name} "))
-
-
 def test_sighup_puts_a_changed_file_in_force(tmp_path: Path) -> None:
     """Also for limits, with connections and calls kept."""
 
@@ -46,8 +41,8 @@ def test_sighup_puts_a_changed_file_in_force(tmp_path: Path) -> None:
                 assert (await early.answer()).attempts == 2, "the configuration it started with"
                 assert (await early.get()).attempts == 4
                 assert (await sidecar.config())["limits"]["rate"] == 500
-                assert await metric(sidecar, "sidegate_config_reload_success") == 1
-                assert await metric(sidecar, "sidegate_rate_limit") == 500
+                assert await sidecar.metric("sidegate_config_reload_success") == 1
+                assert await sidecar.metric("sidegate_rate_limit") == 500
 
     run(trace())
 
@@ -61,11 +56,11 @@ def test_another_pool_bounds_an_adaptive_limit_that_stays(tmp_path: Path) -> Non
         async with Origin() as origin:
             file.write_text(text(origin, f"{limits}pool: {{max_connections: 3}}"))
             async with Process(file) as sidecar:
-                assert await metric(sidecar, "sidegate_concurrency_limit") == 3
+                assert await sidecar.metric("sidegate_concurrency_limit") == 3
                 file.write_text(text(origin, f"{limits}pool: {{max_connections: 5}}"))
                 sidecar.signal(signal.SIGHUP)
                 await sidecar.logged("reloaded")
-                assert await metric(sidecar, "sidegate_concurrency_limit") == 5
+                assert await sidecar.metric("sidegate_concurrency_limit") == 5
 
     run(trace())
 
@@ -81,12 +76,12 @@ def test_a_bad_file_changes_nothing_and_every_mistake_is_logged(tmp_path: Path) 
                 assert "limits.rate" in await sidecar.logged("reload refused")
                 assert "retry.attempts" in await sidecar.logged("reload refused")
                 assert (await sidecar.config())["limits"]["rate"] == 100
-                assert await metric(sidecar, "sidegate_config_reload_success") == 0
+                assert await sidecar.metric("sidegate_config_reload_success") == 0
                 assert (await sidecar.get()).status == 200
                 file.write_text(text(origin, "limits: {rate: 200}"))
                 sidecar.signal(signal.SIGHUP)
                 await sidecar.logged("reloaded")
-                assert await metric(sidecar, "sidegate_config_reload_success") == 1
+                assert await sidecar.metric("sidegate_config_reload_success") == 1
 
     run(trace())
 
