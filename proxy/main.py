@@ -65,6 +65,8 @@ from proxy.respond.reply import Responder
 _log = logging.getLogger("sidegate")
 
 _HEARTBEAT_S = 0.5
+_LOOK_S = 1.0
+"""How often the configuration file is looked at."""
 _M_TRIM_THRESHOLD = -1  # malloc.h
 _KEEP_BYTES = 32 << 20
 
@@ -371,15 +373,23 @@ class Sidecar:
             self._beat.cancel()
         self.deadlines.close()
 
-    def reload(self, sources: Sources) -> None:
-        """Load the configuration anew and put it in force as a whole, or keep what is and say why."""
+    async def reload(self, sources: Sources) -> None:
+        """Load the configuration anew and put it in force as a whole, or keep what is and say why.
+
+        It is read in a thread: a long file takes seconds, and calls must not wait for it.
+        """
         try:
-            settings = sources.load()
+            settings = await asyncio.to_thread(sources.load)
+            self._put_in_force(settings)
         except ConfigError as error:
             self._reload_ok = 0.0
             for problem in error.problems:
                 _log.error("reload refused, the running configuration stays: %s", problem)
-            return
+        except Exception:
+            self._reload_ok = 0.0
+            _log.exception("reload failed inside the sidecar, the running configuration stays")
+
+    def _put_in_force(self, settings: Settings) -> None:
         fixed = [
             key
             for key in ("listen", "ops", "admin", "upstream", "downstream", "fleet")
@@ -455,15 +465,17 @@ def _differs(key: str, settings: Settings, sidecar: Sidecar) -> bool:
     return bool(getattr(settings, key) != getattr(sidecar.settings, key))
 
 
-async def _watch(sidecar: Sidecar, sources: Sources) -> None:
-    """Reload when the file's content changes."""
-    if sources.path is None:
-        return
-    watch = FileWatch(sources.path)
+async def _keep_fresh(sidecar: Sidecar, sources: Sources, is_told: asyncio.Event) -> None:
+    """Reload when told to, and when the file's content changes; one reload at a time."""
+    watch = FileWatch(sources.path) if sources.path is not None else None
     while True:
-        await asyncio.sleep(1.0)
-        if watch.has_changed():
-            sidecar.reload(sources)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_S):
+                await is_told.wait()
+        has_changed = watch is not None and watch.has_changed()
+        if is_told.is_set() or has_changed:
+            is_told.clear()
+            await sidecar.reload(sources)
 
 
 async def _serve(sources: Sources, settings: Settings, lines: LineWriter) -> int:
@@ -483,13 +495,14 @@ async def _serve(sources: Sources, settings: Settings, lines: LineWriter) -> int
         return 1
     loop.add_signal_handler(signal.SIGTERM, sidecar.lifecycle.stop)
     loop.add_signal_handler(signal.SIGINT, sidecar.lifecycle.stop)
-    loop.add_signal_handler(signal.SIGHUP, sidecar.reload, sources)
+    hung_up = asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, hung_up.set)
     gc.collect()
     gc.freeze()  # what start-up made lives as long as the process: no collection needs to walk it again
     ready = LineWriter(1)
     ready.put(json.dumps({"event": "ready", **addresses}))
     ready.close(0.0)
-    watching = loop.create_task(_watch(sidecar, sources))
+    watching = loop.create_task(_keep_fresh(sidecar, sources, hung_up))
     try:
         await sidecar.run_until_stopped()
     finally:

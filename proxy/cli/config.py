@@ -24,12 +24,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Return 0 when all is well, 2 when the configuration cannot be used."""
-    import yaml
-
     from proxy.config.load import ConfigError, Sources
     from proxy.config.mismatch import mismatches
     from proxy.config.redact import redacted
     from proxy.config.schema import json_schema
+    from proxy.config.yaml12 import write_yaml
 
     if args.action == "schema":
         print(json.dumps(json_schema(), indent=2))
@@ -42,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"sidegate: {problem}", file=sys.stderr)
         return 2
     if args.action == "show":
-        print(yaml.safe_dump(redacted(settings), sort_keys=False), end="")
+        print(write_yaml(redacted(settings)), end="")
         return 0
     print("configuration is valid")
     for mismatch in mismatches(settings):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 
@@ -30,13 +31,11 @@ def flags_of(args: argparse.Namespace) -> list[tuple[str, str]]:
     ):
         value = getattr(args, name)
         if value is not None:
-            flags.append((path, f'"{value}"'))
+            flags.append((path, json.dumps(value)))
     for item in args.settings:
         path, equals, text = item.partition("=")
         if not equals or not path:
-            print(
-                f"sidegate: --set {item}: expected a.b=c, for example --set limits.rate=50", file=sys.stderr
-            )
+            print("sidegate: --set: expected a.b=c, for example --set limits.rate=50", file=sys.stderr)
             raise SystemExit(2)
         flags.append((path, text))
     return flags

@@ -6,14 +6,13 @@ Every error is collected before anything is said, each with its path and the rul
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from proxy.config.convert import convert
 from proxy.config.settings import Settings
+from proxy.config.yaml12 import NotYaml, read_yaml
 
 ENVIRONMENT_PREFIX = "SIDEGATE_"
 _NOT_SETTINGS = frozenset({"SIDEGATE_CONFIG", "SIDEGATE_POD", "SIDEGATE_NAMESPACE", "SIDEGATE_NODE"})
@@ -21,43 +20,10 @@ _SERVICE_LINK = re.compile(r".*_SERVICE_(HOST|PORT(_\w+)?)|.*_PORT(_\d+_(TCP|UDP
 """Variables Kubernetes sets in every pod when a Service is called sidegate or sidegate-something."""
 
 
-class _Yaml12(yaml.SafeLoader):
-    """YAML as of 1.2 where booleans are concerned: ``on``, ``off``, ``yes`` and ``no`` are words.
+_NULLS = frozenset({"null", "Null", "NULL", "~"})
 
-    PyYAML reads 1.1, in which the key of ``retry: {on: [500]}`` is true and ``log: {access: off}`` is false.
-    """
-
-
-_Yaml12.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Yaml12.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-
-
-class _WithoutAliases(_Yaml12):
-    """A few lines of aliases say more than memory holds, so who is not trusted may use none."""
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases are not taken here")
-        return super().compose_node(parent, index)
-
-
-def read_yaml(text: str, *, is_trusted: bool = True) -> Any:
-    """Return what ``text`` says; yaml.YAMLError where it is not YAML."""
-    try:
-        return yaml.load(text, Loader=_Yaml12 if is_trusted else _WithoutAliases)
-    except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
-        # What PyYAML lets through from its constructors: a 13th month, !!int of nothing, a thousand brackets.
-        raise yaml.YAMLError(f"a value that cannot be read: {error}") from error
-
-
-def not_yaml(error: Exception) -> str:
-    """Return why a text is not YAML, in one line."""
-    return f"not YAML: {' '.join(str(error).split())}"
+_MOST_BYTES = 1 << 20
+"""Of a configuration file: what a ConfigMap holds. Reading more would take a minute."""
 
 
 class ConfigError(Exception):
@@ -88,12 +54,22 @@ class Sources:
         """Return the settings; ConfigError with every problem found."""
         problems: list[str] = []
         tree = read_file(self.path, problems) if self.path else {}
+        is_unread = bool(problems) and not tree
+        problems += self._twice()
         for origin, path, text in self._overrides:
             _override(tree, origin, path, text, problems)
-        settings = convert(Settings, tree, problems)
+        settings = convert(Settings, tree, problems) if not is_unread else None
         if problems or settings is None:
             raise ConfigError(problems)
         return settings
+
+    def _twice(self) -> Iterator[str]:
+        """Yield a line per setting that two variables give, which differ in capitals only."""
+        names: dict[tuple[str, ...], str] = {}
+        for origin, path, _ in self._overrides:
+            first = names.setdefault(tuple(path), origin)
+            if first != origin and origin.startswith(ENVIRONMENT_PREFIX):
+                yield f"{origin}: {first} sets the same: keep one"
 
 
 def _path_of_variable(name: str) -> list[str]:
@@ -101,16 +77,20 @@ def _path_of_variable(name: str) -> list[str]:
 
 
 def read_file(path: str, problems: list[str]) -> dict[str, Any]:
-    """Return the mapping in a YAML file; nothing, and a line of ``problems``, where there is none."""
+    """Return the mapping in a YAML file, without what is refused of it; a line per mistake is added to ``problems``."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        tree = read_yaml(text)
+        with Path(path).open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            problems.append(f"{path}: has more than {_MOST_BYTES} bytes: is it a configuration file?")
+            return {}
+        tree = read_yaml(data.decode("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         problems.append(f"{path}: cannot be read: {error}")
         return {}
-    except yaml.YAMLError as error:
-        problems.append(f"{path}: {not_yaml(error)}")
-        return {}
+    except NotYaml as error:
+        problems += [f"{path}: {problem}" for problem in error.problems]
+        tree = error.value
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -119,10 +99,24 @@ def read_file(path: str, problems: list[str]) -> dict[str, Any]:
     return tree
 
 
+def read_override(text: str, *, is_trusted: bool = True) -> Any:
+    """Return the value that a variable, flag or annotation gives; NotYaml where it is refused.
+
+    One that says nothing is refused: a variable that a template left empty would take a limit away.
+    """
+    value = read_yaml(text, is_trusted=is_trusted)
+    if value is None and text.strip() not in _NULLS:
+        raise NotYaml(["is empty: leave it out, or write null to set nothing"])
+    return value
+
+
 def _override(tree: dict[str, Any], origin: str, path: list[str], text: str, problems: list[str]) -> None:
     try:
-        value = read_yaml(text)
-    except yaml.YAMLError:
+        value = read_override(text)
+    except NotYaml as error:
+        if error.is_yaml:
+            problems += [f"{origin}: {problem}" for problem in error.problems]
+            return
         value = text
     node = tree
     for key in path[:-1]:

@@ -17,7 +17,7 @@ import jsonpatch
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from proxy.config.load import not_yaml
+from proxy.config.yaml12 import not_yaml
 from proxy.inject.options import Plan
 from proxy.inject.patch import diff
 from proxy.inject.pod import Outcome, inject

@@ -10,11 +10,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import yaml
-
 from proxy.config.convert import key_types, section_of
-from proxy.config.load import ENVIRONMENT_PREFIX, not_yaml, read_yaml
+from proxy.config.load import ENVIRONMENT_PREFIX, read_override
 from proxy.config.settings import Section, Settings
+from proxy.config.yaml12 import NotYaml
 
 PREFIX = "sidegate.dev/"
 INJECT = PREFIX + "inject"
@@ -23,8 +22,6 @@ CONFIG = PREFIX + "config"
 SERVICE = PREFIX + "service"
 _MOST_CHARACTERS = 16 << 10
 """Of all overrides of a pod: reading 16 KiB of YAML takes a quarter of a second, in which nobody else is answered."""
-_DEEPEST = 32
-"""Brackets within brackets: reading a thousand takes a second."""
 _RESERVED = frozenset({INJECT, STATUS, CONFIG, SERVICE})
 
 
@@ -55,20 +52,11 @@ def tree_of(texts: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
                 below = {}
             node = below
         try:
-            node[last] = _read(text)
-        except yaml.YAMLError as error:
-            problems.append(f"{path}: {not_yaml(error)}")
+            # Anybody may have written it who may create a pod.
+            node[last] = read_override(text, is_trusted=False)
+        except NotYaml as error:
+            problems += [f"{path}: {problem}" for problem in error.problems]
     return tree
-
-
-def _read(text: str) -> Any:
-    """Return what an annotation says, which anybody may have written who may create a pod."""
-    depth = 0
-    for character in text:
-        depth += (character in "[{") - (character in "]}")
-        if depth > _DEEPEST:
-            raise yaml.YAMLError("nested too deeply")
-    return read_yaml(text, is_trusted=False)
 
 
 def leaves(

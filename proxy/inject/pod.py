@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-import yaml
 
 from proxy.config.convert import suggestion
 from proxy.config.mismatch import mismatches
 from proxy.config.settings import Drain, Settings, split_address
 from proxy.config.units import format_duration
+from proxy.config.yaml12 import write_yaml
 from proxy.inject import capture, fleet, overrides, ports
 from proxy.inject.container import VOLUME, container, is_guaranteed, own_url, resources, volume
 from proxy.inject.eligible import CONTAINER, Skip, containers, listed, why_not, words
@@ -108,7 +108,7 @@ def _injected(
             secrets.append({"name": name})
     added = {STATUS: _status(options, service, config_map, version)}
     if not config_map:
-        added[CONFIG] = yaml.safe_dump(split(plan.tree(service, {}))[0], sort_keys=False)
+        added[CONFIG] = write_yaml(split(plan.tree(service, {}))[0])
     _annotate(metadata, spec, settings, options, added)
     label = fleet.label_of(settings)
     if label is not None:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from proxy import __version__
-from proxy.config.load import read_yaml
+from proxy.config.yaml12 import read_yaml
 from proxy.inject.manifests import inject_all
 from proxy.inject.options import Plan, read_plan
 from tests.chart.made import CHART, EXAMPLES, RENDERED, rendered

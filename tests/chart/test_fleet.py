@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from proxy.config.convert import convert
-from proxy.config.load import read_yaml
 from proxy.config.settings import Settings
+from proxy.config.yaml12 import read_yaml
 from proxy.inject.fleet import LABEL, label_of, peers_of
 from tests.chart.made import CHART
 from tests.chart.test_helm import helm, of_kind, rendered

@@ -12,8 +12,8 @@ import yaml
 from cryptography import x509
 
 from proxy.config.convert import convert
-from proxy.config.load import read_yaml
 from proxy.config.settings import Settings
+from proxy.config.yaml12 import read_yaml
 from proxy.inject.options import Plan
 from tests.chart.made import CHART
 from tests.parts import where_in_kube

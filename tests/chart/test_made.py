@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from proxy.config.convert import key_types
-from proxy.config.load import read_yaml
 from proxy.config.settings import Settings
+from proxy.config.yaml12 import read_yaml
 from proxy.inject.options import CHART_KEYS, Options, Plan
 from proxy.inject.values import NOT_VALUES, Chart, values_schema, values_yaml
 from tests.chart.made import CHART, FILES

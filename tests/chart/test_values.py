@@ -10,8 +10,8 @@ import yaml
 from ruamel.yaml import YAML
 
 from proxy.config.convert import convert
-from proxy.config.load import read_yaml
 from proxy.config.settings import Settings
+from proxy.config.yaml12 import read_yaml
 from proxy.inject.options import Plan
 from proxy.inject.pod import inject
 from proxy.inject.values import values_yaml

@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from proxy.config.load import read_yaml
+from proxy.config.yaml12 import read_yaml
 from proxy.inject.options import Plan
 from proxy.inject.patch import diff
 from proxy.inject.pod import Outcome, inject

@@ -6,10 +6,10 @@ import time
 from typing import Any
 
 import pytest
-import yaml
 
-from proxy.config.load import Sources, read_yaml
+from proxy.config.load import Sources
 from proxy.config.settings import Settings
+from proxy.config.yaml12 import read_yaml
 from proxy.inject.options import Plan
 from tests.inject.pods import env_of, injected, plan, pod, sidecar
 
@@ -38,8 +38,8 @@ def run_on(texts: dict[str, str], by: Plan, tmp_path: Any) -> Settings:
         {"limits.rate": "20"},
         {"limits": "{rate: 5}"},
         {"limits": "{rate: 5}", "limits.rate": "20"},
-        {"limits": "", "limits.rate": "20"},
-        {"limits": ""},
+        {"limits": "null", "limits.rate": "20"},
+        {"limits": "~"},
         {"limits": "{}"},
         {"timeouts": "{total: 10m}", "limits.concurrency": "{mode: fixed, limit: 3}"},
         {"retry.when_json": "{errorCode: [500]}"},
@@ -88,10 +88,8 @@ def _tree(texts: dict[str, str]) -> dict[str, Any]:
 )
 def test_what_a_yaml_reader_stumbles_over_is_refused(text: str) -> None:
     """Each of these let the pod in without a sidecar: an error of the webhook is ignored by default."""
-    with pytest.raises(yaml.YAMLError):
-        read_yaml(text)
     (problem,) = injected(annotated(**{"limits.rate": text})).problems
-    assert problem.startswith("sidegate.dev/limits.rate: not YAML: ")
+    assert problem.startswith("sidegate.dev/limits.rate: ")
 
 
 def test_aliases_are_refused_before_they_grow() -> None:
@@ -100,7 +98,7 @@ def test_aliases_are_refused_before_they_grow() -> None:
         for above, below in zip("abcdefghi", "bcdefghij", strict=True)
     )
     (problem,) = injected(annotated(**{"limits.rate": text})).problems
-    assert problem == "sidegate.dev/limits.rate: not YAML: aliases are not taken here"
+    assert problem == "sidegate.dev/limits.rate: line 2: aliases are not taken here"
 
 
 @pytest.mark.parametrize(
@@ -110,7 +108,7 @@ def test_what_takes_long_to_read_is_refused_at_once(texts: dict[str, str]) -> No
     """One pod held the webhook up for as long as its author liked."""
     before = time.process_time()
     (problem, *_) = injected(annotated(**texts)).problems
-    assert "nested too deeply" in problem or "16384 characters at most" in problem
+    assert "nested more than" in problem or "16384 characters at most" in problem
     assert time.process_time() - before < 0.3
 
 

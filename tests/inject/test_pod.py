@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from proxy.config.load import Sources, read_yaml
+from proxy.config.load import Sources
+from proxy.config.yaml12 import read_yaml
 from proxy.inject.eligible import Skip
 from proxy.inject.options import Plan
 from tests.inject.pods import URL, env_of, injected, plan, pod, sidecar

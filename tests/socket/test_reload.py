@@ -86,6 +86,23 @@ def test_a_bad_file_changes_nothing_and_every_mistake_is_logged(tmp_path: Path) 
     run(trace())
 
 
+def test_a_file_that_would_take_long_to_read_holds_up_no_call(tmp_path: Path) -> None:
+    async def trace() -> None:
+        file = tmp_path / "sidegate.yaml"
+        async with Origin() as origin:
+            file.write_text(text(origin))
+            async with Process(file) as sidecar:
+                file.write_text(text(origin, f"log: {'[' * 3000}"))
+                sidecar.signal(signal.SIGHUP)
+                assert "deep" in await sidecar.logged("reload refused")
+                file.write_text(text(origin, f"retry: {{on: [{'500, ' * 20_000}500]}}"))
+                sidecar.signal(signal.SIGHUP)
+                assert (await sidecar.get()).status == 200
+                await sidecar.logged("reloaded")
+
+    run(trace())
+
+
 def test_a_configmaps_swap_is_noticed_without_a_signal(tmp_path: Path) -> None:
     """kubelet swaps the ..data symlink; the path in the command line stays."""
 

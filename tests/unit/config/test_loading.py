@@ -128,6 +128,56 @@ def test_a_misspelt_variable_is_a_mistake(tmp_path) -> None:  # type: ignore[no-
     assert any("limit" in line for line in problems(tmp_path, "", {**URL, "SIDEGATE_LIMIT__RATE": "5"}))
 
 
+@pytest.mark.parametrize("text", ["", " ", "# 5", "&x", "---"])
+def test_a_variable_that_says_nothing_is_a_mistake(tmp_path, text: str) -> None:  # type: ignore[no-untyped-def]
+    """A template that left it empty took the limit away."""
+    (problem,) = problems(tmp_path, "limits: {rate: 5}", {**URL, "SIDEGATE_LIMITS__RATE": text})
+    assert problem.startswith("SIDEGATE_LIMITS__RATE: is empty")
+    with pytest.raises(ConfigError, match="--set limits: is empty"):
+        load(tmp_path, "", URL, [("limits", text)])
+
+
+@pytest.mark.parametrize("text", ["null", "~", " null "])
+def test_a_variable_may_say_null(tmp_path, text: str) -> None:  # type: ignore[no-untyped-def]
+    assert load(tmp_path, "limits: {rate: 5}", {**URL, "SIDEGATE_LIMITS__RATE": text}).limits.rate is None
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("010", "begins with 0"),
+        ("1:30", "count of seconds"),
+        ("{rate: 1, rate: 2}", "twice"),
+        ("[" * 3000, "deep"),
+    ],
+)
+def test_a_variable_is_read_as_strictly_as_the_file(tmp_path, text: str, rule: str) -> None:  # type: ignore[no-untyped-def]
+    (problem,) = problems(tmp_path, "", {**URL, "SIDEGATE_LIMITS": text})
+    assert problem.startswith("SIDEGATE_LIMITS: line 1: ")
+    assert rule in problem
+
+
+def test_two_variables_for_one_setting_are_a_mistake(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    names = {"SIDEGATE_LIMITS__RATE": "5", "SIDEGATE_limits__rate": "500"}
+    (problem,) = problems(tmp_path, "", {**URL, **names})
+    assert problem == "SIDEGATE_limits__rate: SIDEGATE_LIMITS__RATE sets the same: keep one"
+
+
+def test_mistakes_of_the_text_name_file_line_and_rule_all_at_once(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    told = problems(
+        tmp_path, "retry: {attempts: 3}\nlimits: {rate: 010, burst: 0}\nretry: {on: [500]}\n", URL
+    )
+    file = tmp_path / "sidegate.yaml"
+    assert [line.partition(" ")[0] for line in told] == [f"{file}:", f"{file}:", "limits.burst:"]
+    assert "line 2" in told[0]
+    assert "line 3" in told[1]
+
+
+def test_a_file_without_end_is_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ConfigError, match="more than 1048576 bytes"):
+        Sources("/dev/zero", URL).load()
+
+
 @pytest.mark.parametrize("value", ["", "null", "~"])
 def test_an_empty_section_is_the_default(tmp_path, value: str) -> None:  # type: ignore[no-untyped-def]
     text = f"upstream: {{url: 'http://a'}}\nlimits: {value}\nqueue: {value}"
