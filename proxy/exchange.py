@@ -23,7 +23,6 @@ from proxy.base.reasons import Reason
 from proxy.call import Call, Client
 from proxy.judge.poison import PoisonRecord
 from proxy.judge.retry import Decision
-from proxy.observe.access_log import clean_target
 from proxy.pauses import Pauses
 from proxy.plan import Plan
 from proxy.respond.local import LocalReply
@@ -55,6 +54,9 @@ class Observer(Protocol):
 
     def waited(self, stage: str, seconds: float) -> None:
         """A call waited."""
+
+    def shown_target(self, target: bytes) -> str:
+        """Return a target without secrets."""
 
 
 class Exchange:
@@ -244,7 +246,7 @@ class Exchange:
         if trial.why is not None:
             self._observer.retry_denied(trial.why)
             if trial.is_poison(outcome, successes):
-                target = clean_target(call.request.target)
+                target = self._observer.shown_target(call.request.target)
                 self._poison.note(call.request.method, target, outcome, trial.counted_tries)
         return decision
 

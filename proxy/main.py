@@ -57,6 +57,7 @@ from proxy.observe.line_writer import LineWriter, hold_standard_descriptors
 from proxy.observe.logs import set_up_logging
 from proxy.observe.metrics import Metrics, MetricsCollector, Totals, make_registry
 from proxy.observe.observer import Observer
+from proxy.observe.targets import Targets
 from proxy.operations import Gauges, Operations
 from proxy.plan import Plan, RoutePlan, matching
 from proxy.respond.places import Places
@@ -96,7 +97,13 @@ class Sidecar:
         self._lag_s = 0.0
         self.metrics = Metrics()
         log = settings.log
-        self.access_log = AccessLog(self._lines.put, access=log.access, format=log.format, wall=clock.wall)
+        self.access_log = AccessLog(
+            self._lines.put,
+            access=log.access,
+            format=log.format,
+            wall=clock.wall,
+            targets=_targets(settings),
+        )
         self.observer = Observer(self.metrics, self.access_log)
         self.deadlines = Deadlines(loop, clock.monotonic)
         self.limiters = Limiters(loop, self.deadlines, clock=clock, rng=rng)
@@ -407,6 +414,7 @@ class Sidecar:
         self.pool.max_age_s = pool.max_age
         self.access_log.access = settings.log.access
         self.access_log.format = settings.log.format
+        self.access_log.targets = _targets(settings)
         set_up_logging(self._lines, format=settings.log.format, level=settings.log.level)
         self._reload_ok = 1.0
         _log.info("configuration reloaded")
@@ -459,6 +467,10 @@ def make_redis(fleet: Fleet, *, pod: str, name: str, monotonic: Callable[[], flo
         ca_file=fleet.redis_ca_file,
     )
     return Redis(pod=pod, fleet=name, client=client, monotonic=monotonic)
+
+
+def _targets(settings: Settings) -> Targets:
+    return Targets(with_values=settings.log.query, secret_names=settings.log.secret_query)
 
 
 def _differs(key: str, settings: Settings, sidecar: Sidecar) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
 
+from proxy.config.redact import shown
 from proxy.config.settings import Section
 from proxy.config.units import PARSERS
 
@@ -22,7 +23,7 @@ def convert(section: type[T], tree: Any, problems: list[str], path: str = "") ->
     if tree is None:
         tree = {}  # a key with nothing behind it, as YAML has it
     if not isinstance(tree, dict):
-        problems.append(f"{path or 'configuration'}: expected a section with keys (got {tree!r})")
+        problems.append(f"{path or 'configuration'}: expected a section with keys (got {shown(tree, path)})")
         return None
     before = len(problems)
     hints = key_types(section)
@@ -58,7 +59,7 @@ def _value(hint: Any, value: Any, problems: list[str], path: str) -> Any:
         given = PARSERS[unit](value) if unit is not None else value
         return msgspec.convert(given, hint)
     except (ValueError, msgspec.ValidationError) as error:
-        problems.append(f"{path}: {_rule(hint) or _said(error)} (got {value!r})")
+        problems.append(f"{path}: {_rule(hint) or _said(error)} (got {shown(value, path)})")
         return None
 
 

@@ -120,7 +120,8 @@ class Upstream(Section, frozen=True):
             url = urlsplit(self.url)
             port = url.port
         except ValueError as error:
-            raise ValueError(f"url is not a URL: {error}") from error
+            # urllib's own words quote the authority, which may hold a password.
+            raise ValueError("url is not a URL: its host or port cannot be read") from error
         if url.scheme not in ("http", "https") or not url.hostname or port == 0:
             raise ValueError("url has the form http://host[:port][/path] or https://…")
         if url.query or url.fragment or url.username is not None:
@@ -412,6 +413,11 @@ class Log(Section, frozen=True):
     """The least that is written."""
     access: Literal["errors", "all", "off"] = "errors"
     """A line per failed call, per call, or none."""
+    query: bool = True
+    """Whether values of a query are logged. By default they are, for they say which page failed; false blanks them all."""
+    secret_query: tuple[Annotated[str, Meta(min_length=1, description="the name of a parameter")], ...] = ()
+    """More names of parameters whose values are never logged, in any case of letters. None by default: names that hold a word
+    like key, token, secret or password are known."""
 
 
 class Settings(Section, frozen=True):

@@ -164,8 +164,16 @@ def write_yaml(tree: Any) -> str:
 
 
 class _Representer(SafeRepresenter):
+    def represent_str(self, data: str) -> Any:
+        # Other styles of the emitter turn line breaks of Unicode into blanks.
+        style = None if data.isprintable() else '"'
+        return self.represent_scalar(_CORE + "str", data, style=style)
+
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+
+_Representer.add_representer(str, _Representer.represent_str)
 
 
 class _Builder:

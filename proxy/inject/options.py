@@ -17,6 +17,7 @@ from msgspec import Meta
 
 from proxy.config.convert import convert, key_types, suggestion
 from proxy.config.load import read_file
+from proxy.config.redact import shown
 from proxy.config.settings import Duration, Section, Settings
 
 Quantity = Annotated[
@@ -222,7 +223,7 @@ class Plan:
         services = tree.get("services") or {}
         self.problems: list[str] = []
         if not isinstance(services, Mapping):
-            self.problems.append(f"services: expected services by name (got {services!r})")
+            self.problems.append(f"services: expected services by name (got {shown(services)})")
             services = {}
         self._services: dict[str, Mapping[str, Any]] = {}
         self.problems += self.read(None, {})[2]
@@ -233,7 +234,7 @@ class Plan:
                 )
                 continue
             if not isinstance(service, Mapping):
-                self.problems.append(f"services.{name}: expected a section with keys (got {service!r})")
+                self.problems.append(f"services.{name}: expected a section with keys (got {shown(service)})")
                 continue
             self._services[str(name)] = service
             said = {problem.partition(": ")[0] for problem in self.problems}

@@ -12,6 +12,7 @@ from typing import Any
 
 from proxy.config.convert import key_types, section_of
 from proxy.config.load import ENVIRONMENT_PREFIX, read_override
+from proxy.config.redact import shown
 from proxy.config.settings import Section, Settings
 from proxy.config.yaml12 import NotYaml
 
@@ -48,7 +49,7 @@ def tree_of(texts: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
         for key in above:
             below = node[key] = {} if node.get(key) is None else node[key]
             if not isinstance(below, dict):
-                problems.append(f"{path}: another annotation makes {key} a value (got {below!r})")
+                problems.append(f"{path}: another annotation makes {key} a value (got {shown(below)})")
                 below = {}
             node = below
         try:

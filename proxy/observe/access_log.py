@@ -1,44 +1,36 @@
 """One line per call, as JSON or text; failed calls only by default.
 
-Targets are cut and cleaned: control characters are escaped, the values of query parameters that look like secrets are not
-written.
+What strangers may have written is on one line, cut, and without secrets.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 from proxy.base.outcomes import ExchangeOutcome
 from proxy.base.reasons import Reason
+from proxy.observe.targets import Targets, printable, without_logins
 
-_MAX_TARGET = 512
-_SECRET = re.compile(
-    r"(?i)((?:^|[?&;])[^=&;]*(?:token|secret|password|passwd|api_?key|signature|sig|auth)[^=&;]*=)[^&;]*"
-)
-
-
-def _printable(text: str) -> str:
-    """Return ``text`` on one line: what the other side says may hold line breaks of its own."""
-    return text.encode("unicode_escape").decode("ascii")
-
-
-def clean_target(target: bytes) -> str:
-    """Return a target fit for a log: printable, at most 512 characters, secrets in its query blanked."""
-    text = _printable(target[: _MAX_TARGET * 2].decode("latin-1"))
-    text = _SECRET.sub(r"\1REDACTED", text)
-    return text if len(text) <= _MAX_TARGET else text[:_MAX_TARGET] + "…"
+_MAX_METHOD = 32
+_MAX_DETAIL = 1024
 
 
 class AccessLog:
     """Makes lines and hands them to ``put``. ``access`` is errors, all or off; ``format`` json or text."""
 
     def __init__(
-        self, put: Callable[[str], None], *, access: str, format: str, wall: Callable[[], float]
+        self,
+        put: Callable[[str], None],
+        *,
+        access: str,
+        format: str,
+        wall: Callable[[], float],
+        targets: Targets | None = None,
     ) -> None:
         self._put = put
+        self.targets = targets or Targets()
         self.access = access
         self.format = format
         self._wall = wall
@@ -60,11 +52,11 @@ class AccessLog:
             "level": "info" if outcome.reason is Reason.OK else "warning",
             "event": "call",
             "route": outcome.route,
-            "method": outcome.method.decode("latin-1"),
-            "target": clean_target(outcome.target),
+            "method": printable(outcome.method[:_MAX_METHOD].decode("latin-1")),
+            "target": self.targets.shown(outcome.target),
             "code": outcome.status,
             "reason": outcome.reason.value,
-            "detail": _printable(outcome.detail),
+            "detail": printable(without_logins(outcome.detail[:_MAX_DETAIL])),
             "local": outcome.local,
             "attempts": outcome.attempts,
             "total_s": round(outcome.ended_at - outcome.started_at, 6),

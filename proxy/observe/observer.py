@@ -32,5 +32,9 @@ class Observer:
         outcome.status, outcome.reason, outcome.detail, outcome.local = status, reason, detail, True
         self.access_log.call(outcome)
 
+    def shown_target(self, target: bytes) -> str:
+        """Return a target as the log shows it, without secrets."""
+        return self.access_log.targets.shown(target)
+
     def __repr__(self) -> str:
         return f"<Observer log={self.access_log.access}>"

@@ -77,6 +77,10 @@ class Witness:
         self.denied.append(str(why))
         self._told.retry_denied(why)
 
+    def shown_target(self, target: bytes) -> str:
+        """A target as the log shows it."""
+        return str(self._told.shown_target(target))
+
     def waited(self, stage: str, seconds: float) -> None:
         """A call waited."""
         self._told.waited(stage, seconds)

@@ -211,6 +211,30 @@ def test_a_refusal_shows_no_password(tmp_path, url: str) -> None:  # type: ignor
     assert "hunter2" not in redact_redis_url(url)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "fleet: {redis_url: ['redis://:hunter2@redis']}",
+        "fleet: {redis_url: {user: hunter2}}",
+        "fleet: redis://:hunter2@redis",
+        "fleet: {peers: ['redis://:hunter2@redis']}",
+        "fleet: {mode: 'redis://u:hun/ter2@redis'}",
+        "upstream: {url: 'http://u:hunter2@a'}",
+        "upstream: {url: 'http://u:hunter2/x@a'}",
+        "upstream: {url: 'http://u:hunter2@[a'}",
+        "upstream: {url: 'http://u:hunter2\u2100@a'}",
+        "listen: http://u:hunter2@a",
+    ],
+)
+def test_no_refusal_of_any_setting_shows_a_login(tmp_path, text: str) -> None:  # type: ignore[no-untyped-def]
+    told = problems(tmp_path, text, {} if text.startswith("upstream") else URL)
+    assert not [line for line in told if "ter2" in line]
+
+
+def test_a_long_value_is_not_repeated_in_full(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    assert all(len(line) < 300 for line in problems(tmp_path, f"log: {{level: {'x' * 5000}}}", URL))
+
+
 def fleet_of(redis_url: str) -> str:
     return f"upstream: {{url: 'http://a'}}\nfleet: {{redis_url: '{redis_url}'}}"
 
