@@ -50,7 +50,10 @@ global enabled namespaces injector podMonitor serviceMonitor alerts dashboards t
 
 {{- /* The sidecar's file: for all, or with what a service says on top. Call with a dict of "root" and "over". */}}
 {{- define "sidegate.config" -}}
-{{- $values := mergeOverwrite (deepCopy (omit .root.Values "services" "global")) (deepCopy .over) -}}
+{{- $values := deepCopy (omit .root.Values "services" "global") -}}
+{{- $over := deepCopy .over -}}
+{{- include "sidegate.on" $values -}}{{- include "sidegate.on" $over -}}
+{{- $values = mergeOverwrite $values $over -}}
 {{- $config := dict -}}
 {{- range $key := splitList " " (include "sidegate.keys" .) -}}
 {{- if hasKey $values $key }}{{ $_ := set $config $key (get $values $key) }}{{ end -}}
@@ -102,8 +105,19 @@ global enabled namespaces injector podMonitor serviceMonitor alerts dashboards t
 
 {{- /* YAML as the sidecar reads it, which goes by 1.2: Helm, which goes by 1.1, has made true of an unquoted key `on`, and false of `off`. */}}
 {{- define "sidegate.yaml" -}}
-{{- $text := regexReplaceAll "(?m)^([ -]*)\"?true\"?:" (toYaml .) "${1}\"on\":" -}}
-{{ regexReplaceAll "(?m)^([ -]*)(mode|access): false$" $text "${1}${2}: \"off\"" }}
+{{- $tree := deepCopy . -}}
+{{- include "sidegate.on" $tree -}}
+{{ regexReplaceAll "(?m)^([ -]*)(mode|access): false$" (toYaml $tree) "${1}${2}: \"off\"" }}
+{{- end }}
+
+{{- /* Gives each key `on` of a tree its name back, in place. It wins over one in quotes, which is then the chart's default. */}}
+{{- define "sidegate.on" -}}
+{{- if kindIs "map" . -}}
+{{- range $key, $below := . }}{{ include "sidegate.on" $below }}{{ end -}}
+{{- if hasKey . "true" }}{{ $_ := set . "on" (get . "true") }}{{ $_ := unset . "true" }}{{ end -}}
+{{- else if kindIs "slice" . -}}
+{{- range . }}{{ include "sidegate.on" . }}{{ end -}}
+{{- end -}}
 {{- end }}
 
 {{- /* What the webhook goes by: the values, but for what only the chart knows. */}}
