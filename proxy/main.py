@@ -162,6 +162,7 @@ class Sidecar:
             max_ttl_s=settings.upstream.dns.max_ttl,
             monotonic=self._clock.monotonic,
             is_hosts_file_read=settings.upstream.dns.hosts_file,
+            turn=self._rng.randrange(1 << 16),
         )
         files = TlsFiles(
             ca_file=tls.ca_file, client_cert_file=tls.client_cert_file, client_key_file=tls.client_key_file

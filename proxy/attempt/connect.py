@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import aiohappyeyeballs
 
-from proxy.attempt.resolver import Resolver
+from proxy.attempt.resolver import AddressInfo, Resolver
 from proxy.attempt.tls import TlsFiles
 from proxy.base.errors import ConnectError
 from proxy.base.reasons import Reason
@@ -49,6 +49,7 @@ class Connector:
         """Connect ``protocol``; return how long it took. ConnectError says in which phase it failed."""
         timings = Timings()
         phase = Reason.DNS_FAILED
+        addresses: list[AddressInfo] = []
         try:
             async with asyncio.timeout(timeout_s):
                 started = self._monotonic()
@@ -59,6 +60,8 @@ class Connector:
                 sock = await aiohappyeyeballs.start_connection(
                     addresses, happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY_S, interleave=1
                 )
+                if sock.getpeername()[:2] != addresses[0][4][:2]:
+                    self.resolver.distrust(addresses[0])
                 connected = self._monotonic()
                 timings.connect_s = connected - resolved
                 phase = Reason.TLS_FAILED if self._tls is not None else phase
@@ -66,6 +69,8 @@ class Connector:
                 if self._tls is not None:
                     timings.tls_s = self._monotonic() - connected
         except TimeoutError as error:
+            if addresses and phase is Reason.CONNECT_FAILED:
+                self.resolver.distrust(addresses[0])
             raise ConnectError(
                 Reason.CONNECT_TIMEOUT, f"no connection within {timeout_s:g} s ({phase.value.split('_')[0]})"
             ) from error

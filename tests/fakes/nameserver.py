@@ -9,7 +9,10 @@ from dnslib import AAAA, QTYPE, RCODE, RR, A, DNSRecord
 
 
 class NameServer(asyncio.DatagramProtocol):
-    """``answers``: addresses to give; ``code`` other than NOERROR fails every question; ``deaf`` answers none."""
+    """``answers``: addresses to give; ``code`` other than NOERROR fails every question.
+
+    ``deaf`` answers none, ``deaf_to`` none of one kind.
+    """
 
     transport: asyncio.DatagramTransport
 
@@ -18,6 +21,7 @@ class NameServer(asyncio.DatagramProtocol):
         self.ttl_s = ttl_s
         self.code = RCODE.NOERROR
         self.deaf = False
+        self.deaf_to = ""
         self.asked: list[tuple[str, str]] = []
 
     async def open(self, host: str = "127.0.0.1", port: int = 0) -> int:
@@ -33,7 +37,7 @@ class NameServer(asyncio.DatagramProtocol):
         question = DNSRecord.parse(data)
         kind = QTYPE[question.q.qtype]
         self.asked.append((str(question.q.qname), kind))
-        if self.deaf:
+        if self.deaf or kind == self.deaf_to:
             return
         reply = question.reply()
         reply.header.rcode = self.code

@@ -15,7 +15,7 @@ from proxy.attempt.connect import Connector
 from proxy.attempt.resolver import Resolver
 from proxy.base.errors import ConnectError
 from proxy.base.reasons import Reason
-from tests.fakes.loop import run, soon
+from tests.fakes.loop import run, soon, until
 from tests.fakes.nameserver import NameServer
 from tests.fakes.origin import Origin
 
@@ -42,7 +42,7 @@ async def asking(server: NameServer, clock: HandClock, **over: Any) -> AsyncIter
         nameservers=["127.0.0.1"],
         udp_port=port,
         tcp_port=port,
-        timeout=0.3,
+        timeout=over.pop("timeout", 0.3),
         tries=1,
         **{"min_ttl_s": 5.0, "max_ttl_s": 300.0, **over},
     )
@@ -115,12 +115,64 @@ def test_the_last_good_answer_outlives_a_failing_name_server(trouble: Any) -> No
             else:
                 server.code = trouble
             clock.now += 11
-            assert await hosts(resolver) == ["127.0.0.1"]
-            assert resolver.failures == 1
+            assert await hosts(resolver) == ["127.0.0.1"], "a silent name server stalls nobody (RFC 8767)"
+            await until(lambda: resolver.failures == 1, "it has failed")
             server.deaf, server.code, server.answers = False, RCODE.NOERROR, ["127.0.0.2"]
             assert await hosts(resolver) == ["127.0.0.1"], "asked again only after min_ttl"
             clock.now += 6
             assert await hosts(resolver) == ["127.0.0.2"]
+
+    run(trace())
+
+
+@pytest.mark.parametrize(("kind", "found"), [("AAAA", "127.0.0.1"), ("A", "::1")])
+def test_one_familys_answer_does_not_wait_for_the_others(kind: str, found: str) -> None:
+    """RFC 8305 §3: it used to wait for a resolver's time-out, five seconds by default."""
+
+    async def trace() -> None:
+        server = NameServer("127.0.0.1", "::1")
+        server.deaf_to = kind
+        async with asking(server, HandClock(), timeout=60) as resolver:
+            assert await hosts(resolver) == [found]
+            assert len(server.asked) == 2
+
+    run(trace())
+
+
+def test_both_families_are_used_where_both_answer() -> None:
+    async def trace() -> None:
+        async with asking(NameServer("127.0.0.1", "::1"), HandClock()) as resolver:
+            assert await hosts(resolver) == ["::1", "127.0.0.1"]
+            assert await hosts(resolver) == ["127.0.0.1", "::1"]
+
+    run(trace())
+
+
+def test_an_address_that_took_no_connection_comes_last_for_a_while() -> None:
+    async def trace() -> None:
+        clock = HandClock()
+        async with asking(NameServer("127.0.0.1", "127.0.0.2", ttl_s=300), clock) as resolver:
+            bad = (await resolver.addresses())[0]
+            resolver.distrust(bad)
+            for _ in range(4):
+                assert (await resolver.addresses())[0] != bad
+            clock.now += 61
+            firsts = [(await resolver.addresses())[0] for _ in range(2)]
+            assert bad in firsts
+
+    run(trace())
+
+
+def test_each_process_begins_at_another_address() -> None:
+    """Eight pods that begin at once would all begin with the first address."""
+
+    async def trace() -> None:
+        server = NameServer("127.0.0.1", "127.0.0.2", "127.0.0.3")
+        async with asking(server, HandClock()) as first:
+            at_0 = await hosts(first)
+        server = NameServer("127.0.0.1", "127.0.0.2", "127.0.0.3")
+        async with asking(server, HandClock(), turn=4) as other:
+            assert await hosts(other) == at_0[1:] + at_0[:1]
 
     run(trace())
 
