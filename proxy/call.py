@@ -6,9 +6,12 @@ from typing import Protocol
 
 from proxy.admit.permit import Permit
 from proxy.admit.waiter import Waiter
+from proxy.attempt.connection import Connection
 from proxy.attempt.outgoing import BodySource, Outgoing
+from proxy.attempt.upstream import Upstream
 from proxy.base.outcomes import AttemptOutcome, ExchangeOutcome
 from proxy.base.reasons import Reason
+from proxy.base.splice import Splice
 from proxy.base.wishes import Priority
 from proxy.judge.trial import Trial
 from proxy.plan import Plan, RoutePlan
@@ -28,6 +31,9 @@ class Client(ClientStream, Protocol):
     def body_source(self, request: Request) -> BodySource:
         """Return the rest of a request's body as it arrives."""
 
+    async def join(self, other: Connection, first: list[bytes]) -> Splice:
+        """Become one with ``other`` until both have ended; ``first`` came from there before."""
+
     async def collect_body(
         self, request: Request, cap_bytes: int, idle_s: float, deadline: float
     ) -> Refusal | None:
@@ -38,10 +44,17 @@ class Call:
     """The state of one call. ``deadline`` is monotonic seconds, ``permit`` that of the attempt under way or of the last one."""
 
     def __init__(
-        self, plan: Plan, route: RoutePlan, request: Request, client: Client, outcome: ExchangeOutcome
+        self,
+        upstream: Upstream,
+        plan: Plan,
+        route: RoutePlan,
+        request: Request,
+        client: Client,
+        outcome: ExchangeOutcome,
     ) -> None:
         self.last: Response | None = None
         self.permit: Permit | None = None
+        self.upstream = upstream
         self.plan = plan
         self.route = route
         self.request = request

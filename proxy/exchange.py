@@ -18,6 +18,8 @@ from proxy.admit.limit import UNLIMITED
 from proxy.admit.permit import Permit
 from proxy.admit.waiter import Denied
 from proxy.attempt.attempt import Attempt
+from proxy.attempt.elsewhere import Elsewhere
+from proxy.base.errors import ConnectError
 from proxy.base.outcomes import PROBE, AttemptOutcome, ExchangeOutcome
 from proxy.base.reasons import Reason
 from proxy.call import Call, Client
@@ -26,7 +28,7 @@ from proxy.judge.retry import Decision
 from proxy.pauses import Pauses
 from proxy.plan import Plan
 from proxy.respond.local import LocalReply
-from proxy.respond.reply import Responder
+from proxy.respond.reply import SWITCHED, Responder
 from proxy.wire.request_facts import Refusal
 from proxy.wire.request_parser import Request
 from proxy.wire.response import Response
@@ -68,6 +70,7 @@ class Exchange:
         observer: Observer,
         *,
         responder: Responder,
+        elsewhere: Elsewhere,
         poison: PoisonRecord,
         monotonic: Callable[[], float],
     ) -> None:
@@ -76,19 +79,26 @@ class Exchange:
         self._observer = observer
         self._monotonic = monotonic
         self._responder = responder
+        self._elsewhere = elsewhere
         self.pauses = Pauses(observer, monotonic)
         self.calls_under_way = 0
 
     async def carry(self, request: Request, client: Client, refusal: Refusal | None = None) -> bool:
         """Carry one call to its end, or answer the refusal; whether the client's connection may serve another."""
         plan = self.plan
-        route = plan.route_of(request) if plan.routes else plan.default
+        upstream = plan.upstream
+        if request.elsewhere is not None:
+            route, upstream = plan.passthrough, self._elsewhere.of(request.elsewhere)
+        else:
+            route = plan.route_of(request) if plan.routes else plan.default
         outcome = ExchangeOutcome(route.name, request.method, request.target, self._monotonic())
-        call = Call(plan, route, request, client, outcome)
+        call = Call(upstream, plan, route, request, client, outcome)
         self.calls_under_way += 1
         try:
             if refusal is not None:
                 return self._refuse(call, refusal)
+            if request.method == b"CONNECT":
+                return await self._tunnel(call)
             return await self._carry(call)
         except asyncio.CancelledError:
             outcome.reason = Reason.CLIENT_GONE
@@ -108,7 +118,8 @@ class Exchange:
             refusal = await self._read_body(call)
             if refusal is not None:
                 return self._refuse(call, refusal)
-        is_fresh = False
+        # Elsewhere nothing is tried twice, so what may not be lost goes on a connection that cannot be stale.
+        is_fresh = call.request.elsewhere is not None and not call.trial.is_repeatable
         limiter = call.route.limiter
         while True:
             call.permit = limiter.try_enter()
@@ -123,6 +134,8 @@ class Exchange:
                 response = await attempt.run(call.outgoing, is_fresh or outcome.kind == PROBE)
                 if response is None or outcome.status >= 400 or call.route.policy.reads_bodies:
                     decision = self._judge(call, outcome, response)
+                if outcome.status == SWITCHED and response is not None:
+                    return await self._switch(call, attempt, response)
                 if response is not None and response.rest is not None and decision is Decision.FINAL:
                     return await self._relay(call, response, outcome)
             except asyncio.CancelledError:
@@ -160,6 +173,10 @@ class Exchange:
         if not request.is_whole or request.waiting_bytes > cap_bytes:
             call.trial.is_replayable = False
             outgoing.source = call.client.body_source(request)
+            facts = request.facts
+            outgoing.waits_for_100 = (
+                facts.expects_continue and not facts.chunked and not request.waiting_bytes
+            )
         else:
             call.outcome.bytes_out = request.waiting_bytes
             outgoing.body = request.take_all()
@@ -221,7 +238,7 @@ class Exchange:
         outcome = AttemptOutcome(route.name, kind, now, route.limiter.inflight)
         client = call.client
         return Attempt(
-            call.plan.upstream,
+            call.upstream,
             client.signal,
             client if call.request.facts.speaks_1_1 else None,
             outcome,
@@ -326,6 +343,31 @@ class Exchange:
             result.reason = outcome.reason
             result.detail = outcome.error or "the app took no more of the answer"
         return may_go_on
+
+    async def _switch(self, call: Call, attempt: Attempt, response: Response) -> bool:
+        """The upstream has switched protocols: from here on it is a tunnel, which holds no slot."""
+        attempt.outcome.ended_at = self._monotonic()
+        call.close_permit(attempt.outcome)
+        self._responder.switched(call.client, response.head, call.outcome)
+        splice = await call.client.join(attempt.switch(), response.chunks)
+        call.outcome.bytes_out, call.outcome.bytes_in = splice.counts
+        return False
+
+    async def _tunnel(self, call: Call) -> bool:
+        """CONNECT: bytes both ways, to a host that the app names."""
+        pool = call.upstream.pool
+        try:
+            connection = await pool.open_raw(call.route.attempt.connect_s)
+        except ConnectError as error:
+            return self._reply(call, LocalReply(error.reason, error.detail))
+        try:
+            self._responder.connected(call.client, call.outcome)
+            early, connection.early = connection.early or [], None
+            splice = await call.client.join(connection, early)
+            call.outcome.bytes_out, call.outcome.bytes_in = splice.counts
+        finally:
+            pool.discard(connection, "tunnel")
+        return False
 
     def _give_back_early(self, call: Call, outcome: AttemptOutcome) -> None:
         """The app does not take, so the upstream has nothing to do: the slot is another call's from here on.

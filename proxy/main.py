@@ -25,8 +25,10 @@ import uvloop
 from proxy import __version__
 from proxy.accept.listener import DownstreamListener
 from proxy.accept.rules import Rules
+from proxy.admit.limiter import Limiter
 from proxy.attempt.attempt import AttemptLimits
 from proxy.attempt.connect import Connector
+from proxy.attempt.elsewhere import Elsewhere
 from proxy.attempt.pool import Pool
 from proxy.attempt.resolver import Resolver
 from proxy.attempt.tls import TlsFiles
@@ -35,7 +37,14 @@ from proxy.base.clock import Clock, SystemClock
 from proxy.base.deadlines import Deadlines
 from proxy.config.load import ConfigError, Sources
 from proxy.config.mismatch import mismatches
-from proxy.config.names import authorities_of, authority_of, fleet_name, hosts_of, prefix_of
+from proxy.config.names import (
+    authorities_of,
+    authority_of,
+    elsewhere_of,
+    fleet_name,
+    hosts_of,
+    prefix_of,
+)
 from proxy.config.redis_url import parse_redis_url
 from proxy.config.settings import Body, Fleet, Limits, Retry, Settings, Timeouts, split_address
 from proxy.config.watch import FileWatch
@@ -66,6 +75,9 @@ from proxy.respond.reply import Responder
 _log = logging.getLogger("sidegate")
 
 _HEARTBEAT_S = 0.5
+_SYSTEM_CONNECT_S = 130.0
+"""How long Linux tries to connect by default."""
+_FOREVER_S = 30 * 86400.0
 _LOOK_S = 1.0
 """How often the configuration file is looked at."""
 _M_TRIM_THRESHOLD = -1  # malloc.h
@@ -119,9 +131,12 @@ class Sidecar:
             via=self._via if settings.upstream.via else b"",
         )
         self.poison = PoisonRecord()
+        self.elsewhere = Elsewhere(self.deadlines, monotonic=clock.monotonic, rng=rng)
+        self._passthrough = self._make_passthrough()
         self.exchange = Exchange(
             self._make_plan(settings),
             self.observer,
+            elsewhere=self.elsewhere,
             responder=Responder(self._via, self._make_places(settings)),
             poison=self.poison,
             monotonic=clock.monotonic,
@@ -138,7 +153,7 @@ class Sidecar:
             head_timeout_s=down.head_timeout,
             idle_s=down.idle,
             on_refused=self.observer.refused,
-            has_made=self.pool.has_made,
+            has_made=lambda peer: self.pool.has_made(peer) or self.elsewhere.has_made(peer),
         )
         self.lifecycle = Lifecycle(
             self.listener, self.exchange, monotonic=clock.monotonic, turn_away=self.limiters.close
@@ -207,6 +222,7 @@ class Sidecar:
         return Plan(
             routes=tuple(routes),
             default=default,
+            passthrough=self._passthrough,
             upstream=self.upstream,
             prefix=prefix_of(settings),
         )
@@ -230,6 +246,37 @@ class Sidecar:
             hosts=hosts_of(settings),
             prefix=prefix_of(settings),
             via=self._via,
+            elsewhere=elsewhere_of(settings),
+        )
+
+    def _make_passthrough(self) -> RoutePlan:
+        """Return the route of calls for other hosts: no limit, no retry, no time-out, nothing kept."""
+        now = self._clock.monotonic()
+        return RoutePlan(
+            name="passthrough",
+            path_prefix=b"/",
+            methods=None,
+            limiter=Limiter(self._loop, self.deadlines, monotonic=self._clock.monotonic),
+            policy=RetryPolicy(
+                Classifier((), None),
+                RetryBudget(ratio=0.0, floor_per_s=1.0, window_s=10.0, now=now),
+                attempts=1,
+                methods=frozenset({b"GET", b"HEAD", b"OPTIONS"}),
+                base_s=1.0,
+                max_s=1.0,
+                rng=self._rng,
+                wall=self._clock.wall,
+                heeds_pauses=False,
+            ),
+            attempt=AttemptLimits(
+                connect_s=_SYSTEM_CONNECT_S,
+                response_head_s=_FOREVER_S,
+                body_idle_s=_FOREVER_S,
+                verify_bytes=0,
+            ),
+            total_s=_FOREVER_S,
+            max_wait_s=_FOREVER_S,
+            replay_bytes=0,
         )
 
     def _make_route(
@@ -365,6 +412,7 @@ class Sidecar:
         self._lag_s = max(0.0, now - self._beat_at - _HEARTBEAT_S)
         self._beat_at = now
         self.pool.sweep(now)
+        self.elsewhere.sweep(now)
         self._beat = self._loop.call_later(_HEARTBEAT_S, self._heartbeat)
 
     async def run_until_stopped(self) -> None:
@@ -376,6 +424,7 @@ class Sidecar:
         self.limiters.close()
         await self.member.close()
         await self.pool.close()
+        await self.elsewhere.close()
         await self.control.close()
         if self._beat is not None:
             self._beat.cancel()

@@ -41,6 +41,8 @@ class Plan:
 
     routes: tuple[RoutePlan, ...]
     default: RoutePlan
+    passthrough: RoutePlan
+    """For calls to other hosts."""
     upstream: Upstream
     prefix: bytes
 

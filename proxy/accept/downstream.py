@@ -12,10 +12,12 @@ import logging
 from typing import Protocol, cast
 
 from proxy.accept.rules import Rules
+from proxy.attempt.connection import Connection
 from proxy.attempt.outgoing import BodySource
 from proxy.base.deadlines import NEVER, Deadlines
 from proxy.base.reasons import Problem, Reason
 from proxy.base.signal import Signal
+from proxy.base.splice import Splice
 from proxy.call import Client
 from proxy.exchange import Exchange
 from proxy.respond.local import LocalReply
@@ -72,6 +74,7 @@ class Downstream(asyncio.Protocol):
         "_loop",
         "_parser",
         "_read_ahead_bytes",
+        "_splice",
         "_task",
         "_transport",
         "deadline",
@@ -90,6 +93,7 @@ class Downstream(asyncio.Protocol):
         self._loop = loop
         self._parser = RequestParser(max_head_bytes=listener.max_head_bytes, max_headers=listener.max_headers)
         self._task: asyncio.Task[None] | None = None
+        self._splice: Splice | None = None
         self._read_ahead_bytes = _READ_AHEAD_BYTES
         self._is_reading_paused = False
         self._is_closing = False
@@ -123,6 +127,9 @@ class Downstream(asyncio.Protocol):
             if self._discarded_bytes > _LINGER_BYTES:
                 self._transport.abort()
             return
+        if self._splice is not None:
+            self._splice.data(self._transport, data)
+            return
         parser = self._parser
         parser.feed(data)
         if parser.is_full or parser.unread_bytes > self._read_ahead_bytes:
@@ -131,6 +138,9 @@ class Downstream(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self._has_ended = True
+        if self._splice is not None:
+            self._splice.eof(self._transport)
+            return True
         if self.is_busy and self._task is not None:
             self._task.cancel()
         self.signal.fire()
@@ -140,15 +150,21 @@ class Downstream(asyncio.Protocol):
         self.is_gone = True
         self._listener.deadlines.discard(self)
         self._listener.connection_closed(self)
-        if self._task is not None:
+        if self._splice is not None:
+            self._splice.end()
+        elif self._task is not None:
             self._task.cancel()
         self.signal.fire()
 
     def pause_writing(self) -> None:
         self.is_write_paused = True
+        if self._splice is not None:
+            self._splice.pause(self._transport)
 
     def resume_writing(self) -> None:
         self.is_write_paused = False
+        if self._splice is not None:
+            self._splice.resume(self._transport)
         self.signal.fire()
 
     def _expire_at(self, deadline: float) -> None:
@@ -205,6 +221,25 @@ class Downstream(asyncio.Protocol):
         self.deadline = NEVER
         return not self.is_gone
 
+    async def join(self, other: Connection, first: list[bytes]) -> Splice:
+        """Become one with ``other`` until both have ended; ``first`` came from there before."""
+        splice = self._splice = other.splice = Splice(self._transport, other.transport)
+        try:
+            for data in first:
+                splice.data(other.transport, data)
+            unread = self._parser.take_unread()
+            if unread:
+                splice.data(self._transport, unread)
+            if other.is_lost:
+                splice.end()
+            elif not self.is_gone:
+                self._is_reading_paused = True
+                self._resume_reading()
+            await splice.over
+        finally:
+            splice.end()
+        return splice
+
     def break_off(self) -> None:
         """Close so that an answer of unknown length cannot pass for whole."""
         self._is_closing = True
@@ -216,10 +251,10 @@ class Downstream(asyncio.Protocol):
     ) -> Refusal | None:
         """Wait until the body is whole or exceeds ``cap_bytes``; a refusal where it never will."""
         facts = request.facts
-        if facts.expects_continue and not request.is_whole and not request.waiting_bytes:
-            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if facts.content_length is not None and facts.content_length > cap_bytes:
             return None
+        if facts.expects_continue and not request.is_whole and not request.waiting_bytes:
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._read_ahead_bytes = max(cap_bytes, _READ_AHEAD_BYTES)
         seen = -1
         while not request.is_whole and request.waiting_bytes <= cap_bytes:

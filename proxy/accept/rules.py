@@ -6,8 +6,10 @@ configuration, and replaced as a whole.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
+from proxy.base.destination import Destination
 from proxy.base.reasons import Problem
 from proxy.base.wishes import Priority, Wishes
 from proxy.config.names import bare_host
@@ -20,10 +22,16 @@ _PRIORITIES: Final = {priority.value.encode(): priority for priority in Priority
 _LONGEST_WISH: Final = 64
 """Bytes of a wish that are read: a longer one makes no sense, and long numbers are slow to parse."""
 _MOST_ATTEMPTS: Final = 1000
+_AUTHORITY: Final = re.compile(rb"(\[[0-9a-f:.]+\]|[a-z0-9._~!$&'()*+,;=%-]+)(?::([0-9]{1,5}))?")
+"""RFC 3986 §3.2 without user and password, which a proxy is not to be told."""
+_PORTS: Final = {b"http": 80, b"https": 443, b"": 0}
 
 
 class Rules:
-    """The rules of one configuration. All names are in lower case; empty ``hosts`` take any."""
+    """The rules of one configuration. All names are in lower case; empty ``hosts`` take any.
+
+    ``elsewhere`` holds the other hosts that calls may be for, with their ports; None is any.
+    """
 
     def __init__(
         self,
@@ -34,7 +42,9 @@ class Rules:
         hosts: frozenset[bytes],
         prefix: bytes,
         via: bytes,
+        elsewhere: frozenset[tuple[str, int]] | None = frozenset(),
     ) -> None:
+        self._elsewhere = elsewhere
         self._authority = authority
         self._authorities = authorities
         self._own_authorities = own_authorities
@@ -50,13 +60,13 @@ class Rules:
             if refusal is not None:
                 return refusal
         target = request.target
-        if target[:1] == b"/" and b"#" not in target:
+        if target[:1] == b"/" and b"#" not in target and request.method != b"CONNECT":
             request.path = self._prefix + target
         else:
             refusal = self._read_target(request)
             if refusal is not None:
                 return refusal
-        return self._refuse_host(request) if self._hosts else None
+        return self._refuse_host(request) if self._hosts and request.elsewhere is None else None
 
     def _refuse_head(self, facts: RequestFacts) -> Refusal | None:
         if facts.refusal is not None:
@@ -73,6 +83,8 @@ class Rules:
     def _read_target(self, request: Request) -> Refusal | None:
         """Read a target that is not a plain path."""
         target = request.target
+        if request.method == b"CONNECT":
+            return self._read_elsewhere(request, b"", target.lower(), b"")
         if b"#" in target:
             return Refusal(Problem.MALFORMED, "a fragment has no place in a request target")
         if target == b"*" and request.method == b"OPTIONS":
@@ -91,9 +103,25 @@ class Rules:
         elif authority in self._own_authorities:
             request.path = self._prefix + path
         else:
+            return self._read_elsewhere(request, scheme.lower(), authority, path)
+        return None
+
+    def _read_elsewhere(
+        self, request: Request, scheme: bytes, authority: bytes, path: bytes
+    ) -> Refusal | None:
+        """Read the target of a call for another host, or of a tunnel."""
+        match = _AUTHORITY.fullmatch(authority)
+        port = _PORTS[scheme] if match is None or not match[2] else int(match[2])
+        if match is None or not 0 < port < 65536:
+            named = authority[:80].decode("latin-1")
+            return Refusal(Problem.MALFORMED, f"{named} is not a host and a port")
+        host = match[1].strip(b"[]").decode()
+        if self._elsewhere is not None and (host, port) not in self._elsewhere:
             return self._misdirected(
                 authority, "; name it in NO_PROXY (Helm: capture.noProxy), and the app calls it itself"
             )
+        request.path = path
+        request.elsewhere = Destination(scheme.decode() or "http", host, port, authority)
         return None
 
     def _refuse_host(self, request: Request) -> Refusal | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from proxy.attempt.connection import Connection
 from proxy.attempt.outgoing import BodySource, Outgoing
@@ -20,6 +20,8 @@ from proxy.base.reasons import Reason
 from proxy.base.signal import Signal
 from proxy.wire.encode import LAST_CHUNK, chunk
 from proxy.wire.response import Response
+
+_PATIENCE_FOR_100_S: Final = 1.0
 
 
 class InterimSink(Protocol):
@@ -94,6 +96,8 @@ class Attempt:
             limits.verify_bytes,
             limits.body_idle_s,
             self._deadline,
+            may_switch=bool(outgoing.request.facts.upgrade),
+            passes_100=outgoing.waits_for_100,
         )
         connection.wait_until(now + limits.response_head_s)
         head = outgoing.encode_head(self._upstream)
@@ -104,7 +108,9 @@ class Attempt:
         else:
             connection.transport.write(head)
         source = outgoing.source
-        if source is not None and not await self._send_rest(connection, source, outgoing.is_chunked):
+        if source is not None and not await self._send_rest(
+            connection, source, outgoing.is_chunked, outgoing.waits_for_100
+        ):
             return None
         while not connection.has_news:
             if connection.parser.interim:
@@ -134,13 +140,17 @@ class Attempt:
             outcome.dns_s, outcome.connect_s, outcome.tls_s = timings.dns_s, timings.connect_s, timings.tls_s
         return connection
 
-    async def _send_rest(self, connection: Connection, source: BodySource, is_chunked: bool) -> bool:
+    async def _send_rest(
+        self, connection: Connection, source: BodySource, is_chunked: bool, waits_for_100: bool
+    ) -> bool:
         """Pass the body on as it arrives, until its end or until the upstream has answered early.
 
         False when the app broke off. A pause in the app's sending counts as ``body_idle``, not as the upstream's silence.
         """
         self._is_sent = False
         limits = self._limits
+        if waits_for_100:
+            await self._until_100(connection)
         while not connection.has_head_or_news:
             if source.is_broken:
                 self.outcome.reason = Reason.CLIENT_GONE
@@ -166,6 +176,17 @@ class Attempt:
             while connection.is_write_paused and not connection.has_head_or_news:
                 await self._signal.wait()
         return True
+
+    async def _until_100(self, connection: Connection) -> None:
+        """Wait for the upstream's 100 or its answer. One that is silent for a while may know no 100: the app gets ours."""
+        try:
+            async with asyncio.timeout(_PATIENCE_FOR_100_S):
+                while not connection.has_head_or_news and not connection.parser.interim:
+                    await self._signal.wait()
+        except TimeoutError:
+            if self._app is not None:
+                self._app.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._pass_on_interim(connection)
 
     def _pass_on_interim(self, connection: Connection) -> None:
         """RFC 9110 §15.2: an interim answer goes on to an app that speaks HTTP/1.1."""
@@ -262,6 +283,14 @@ class Attempt:
         if connection is not None and not connection.is_lost:
             connection.transport.resume_reading()
             connection.wait_until(self._monotonic() + self._limits.body_idle_s)
+
+    def switch(self) -> Connection:
+        """Return the connection that has switched protocols; ``finish`` closes it."""
+        connection = self._connection
+        assert connection is not None
+        connection.outlive_call()
+        connection.wait_until(NEVER)
+        return connection
 
     def finish(self) -> None:
         """Give the connection back if its answer is whole and it may be kept; close it otherwise."""

@@ -10,6 +10,7 @@ from typing import Any, cast
 from proxy.attempt.connect import Timings
 from proxy.base.deadlines import NEVER, Deadlines
 from proxy.base.signal import Signal
+from proxy.base.splice import Splice
 from proxy.wire.response_parser import ResponseParser
 
 _TRUST_IDLE_S = 0.002
@@ -43,6 +44,9 @@ class Connection(asyncio.Protocol):
     _call_deadline: float = NEVER
     _body_idle_s: float = NEVER
     _poll: Any = None
+    splice: Splice | None = None
+    early: list[bytes] | None = None
+    """Bytes of a server that speaks first, where that is allowed."""
 
     def __init__(
         self,
@@ -75,7 +79,15 @@ class Connection(asyncio.Protocol):
         return idle_for_s < _TRUST_IDLE_S or not (self._poll and self._poll.poll(0))
 
     def begin(
-        self, signal: Signal, answers_head: bool, wake_bytes: int, body_idle_s: float, call_deadline: float
+        self,
+        signal: Signal,
+        answers_head: bool,
+        wake_bytes: int,
+        body_idle_s: float,
+        call_deadline: float,
+        *,
+        may_switch: bool = False,
+        passes_100: bool = False,
     ) -> None:
         """Take the connection for one exchange that ``signal`` hears about."""
         self.signal = signal
@@ -84,7 +96,7 @@ class Connection(asyncio.Protocol):
         self.wake_bytes = wake_bytes
         self._body_idle_s = body_idle_s
         self._call_deadline = call_deadline
-        self.parser.expect(answers_head)
+        self.parser.expect(answers_head, may_switch=may_switch, passes_100=passes_100)
 
     def wait_until(self, deadline: float) -> None:
         """Expire at ``deadline``, or when the call does if that is sooner."""
@@ -136,6 +148,7 @@ class Connection(asyncio.Protocol):
             and not parser.has_excess
             and head is not None
             and head.keep_alive
+            and head.status != 101
             and not self.is_lost
             and not self.has_expired
         )
@@ -162,8 +175,14 @@ class Connection(asyncio.Protocol):
             self._poll.register(sock.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)
 
     def data_received(self, data: bytes) -> None:
+        if self.splice is not None:
+            self.splice.data(self.transport, data)
+            return
         signal = self.signal
         if signal is None:
+            if self.early is not None:
+                self.early.append(data)
+                return
             self.failure = "bytes that nobody asked for"
             self.is_lost = True
             self.transport.abort()
@@ -177,6 +196,9 @@ class Connection(asyncio.Protocol):
             self.wait_until(self._monotonic() + self._body_idle_s)
 
     def eof_received(self) -> bool:
+        if self.splice is not None:
+            self.splice.eof(self.transport)
+            return True
         self.parser.end()
         return False
 
@@ -184,15 +206,21 @@ class Connection(asyncio.Protocol):
         self.is_lost = True
         if exc is not None:
             self.failure = str(exc) or type(exc).__name__
+        if self.splice is not None:
+            self.splice.end()
         self._on_lost(self)
         if self.signal is not None:
             self.signal.fire()
 
     def pause_writing(self) -> None:
         self.is_write_paused = True
+        if self.splice is not None:
+            self.splice.pause(self.transport)
 
     def resume_writing(self) -> None:
         self.is_write_paused = False
+        if self.splice is not None:
+            self.splice.resume(self.transport)
         if self.signal is not None:
             self.signal.fire()
 

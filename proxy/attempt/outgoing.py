@@ -24,14 +24,18 @@ class BodySource(Protocol):
 
 
 class Outgoing:
-    """A request and its body: ``body`` where all of it is here, ``source`` where it still arrives and is sent as it does."""
+    """A request and its body: ``body`` where all of it is here, ``source`` where it still arrives and is sent as it does.
 
-    __slots__ = ("body", "request", "source")
+    ``waits_for_100`` says that the app sends none of it before it is told to.
+    """
+
+    __slots__ = ("body", "request", "source", "waits_for_100")
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.body: list[bytes] = []
         self.source: BodySource | None = None
+        self.waits_for_100 = False
 
     @property
     def is_chunked(self) -> bool:
@@ -59,6 +63,10 @@ class Outgoing:
                 framing = b"Transfer-Encoding: chunked\r\n"
             else:
                 framing = b"Content-Length: %d\r\n" % sum(map(len, self.body))
+        if facts.upgrade:
+            framing = b"Connection: Upgrade\r\nUpgrade: %b\r\n" % facts.upgrade
+        elif self.waits_for_100:
+            framing += b"Expect: 100-continue\r\n"
         return b"%b %b%b%b\r\n" % (request.method, request.path, encoded[1], framing)
 
     def __repr__(self) -> str:

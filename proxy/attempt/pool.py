@@ -116,13 +116,19 @@ class Pool:
                 room.set_result(None)
                 return
 
-    async def _open(self, timeout_s: float) -> Connection:
+    async def open_raw(self, timeout_s: float) -> Connection:
+        """Return a new connection that is to carry another protocol, whose server may speak first."""
+        return await self._open(timeout_s, is_raw=True)
+
+    async def _open(self, timeout_s: float, is_raw: bool = False) -> Connection:
         connection = Connection(
             self._deadlines,
             monotonic=self._monotonic,
             on_lost=self._lost,
             max_head_bytes=self._max_head_bytes,
         )
+        if is_raw:
+            connection.early = []
         connection.age_share = self._rng.uniform(_LEAST_AGE, 1.0)
         self.open_count += 1
         self.opening += 1

@@ -58,6 +58,14 @@ def hosts_of(settings: Settings) -> frozenset[bytes]:
     return frozenset(bare_host(name.encode()) for name in (*settings.downstream.hosts, *always))
 
 
+def elsewhere_of(settings: Settings) -> frozenset[tuple[str, int]] | None:
+    """Return the other hosts and ports that calls may be for; None is any."""
+    mode = settings.forward_mode
+    if mode == "passthrough":
+        return None
+    return frozenset(split_address(address.lower()) for address in settings.forward_proxy.allow)
+
+
 def bare_host(host: bytes) -> bytes:
     """Return a Host header's host in small letters, without port, brackets, and the dot that ends a full DNS name."""
     name, colon, port = host.rpartition(b":")

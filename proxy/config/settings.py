@@ -139,12 +139,17 @@ class Upstream(Section, frozen=True):
 
 
 class ForwardProxy(Section, frozen=True):
-    """For apps that can only be told HTTP_PROXY."""
+    """Calls for other hosts, which come here because HTTP_PROXY is set: absolute targets and CONNECT."""
 
-    enabled: bool = False
-    """Whether absolute-form targets other than the upstream's are carried."""
+    mode: Literal["passthrough", "upstream_only", "allow"] | None = None
+    """passthrough carries them as they are, without limits and retries; upstream_only refuses them; allow carries those listed.
+    null: passthrough where listen is on loopback, upstream_only where others could reach it."""
     allow: tuple[Address, ...] = ()
-    """HOST:PORT pairs that may be reached so."""
+    """HOST:PORT pairs that mode allow carries calls to."""
+
+    def __post_init__(self) -> None:
+        if (self.mode == "allow") != bool(self.allow):
+            raise ValueError("mode allow and a list in allow go together")
 
 
 class Concurrency(Section, frozen=True):
@@ -447,6 +452,13 @@ class Settings(Section, frozen=True):
     fleet: Fleet = Fleet()
     log: Log = Log()
 
+    @property
+    def forward_mode(self) -> str:
+        """What happens to calls for other hosts: the mode that is set, or the one that fits ``listen``."""
+        host = split_address(self.listen)[0]
+        is_local = host == "localhost" or host.startswith("127.") or host == "::1"
+        return self.forward_proxy.mode or ("passthrough" if is_local else "upstream_only")
+
     def __post_init__(self) -> None:
         url = urlsplit(self.upstream.url)
         port = self.upstream.port
@@ -456,8 +468,6 @@ class Settings(Section, frozen=True):
                 raise ValueError(f"{name}: the port may not exceed 65535")
         if own_port and (url.hostname, port) in {(host, own_port), ("localhost", own_port)}:
             raise ValueError("upstream.url points at listen: the sidecar would call itself")
-        if self.forward_proxy.enabled:
-            raise ValueError("forward_proxy.enabled: not in this release; leave it false")
         names = [route.name for route in self.routes if route.name is not None]
         if len(set(names)) != len(names):
             raise ValueError("routes: two routes have the same name")

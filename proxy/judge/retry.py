@@ -49,7 +49,9 @@ class RetryPolicy:
         max_s: float,
         rng: random.Random,
         wall: Callable[[], float],
+        heeds_pauses: bool = True,
     ) -> None:
+        self._heeds_pauses = heeds_pauses
         self.classifier = classifier
         self.reads_bodies = classifier.reads_bodies
         self.budget = budget
@@ -71,7 +73,11 @@ class RetryPolicy:
         if outcome.status == 408 and outcome.uses and not response.head.keep_alive:
             # RFC 9110 §15.5.9: said of the idle connection, before the request came.
             outcome.reason = Reason.STALE_CONNECTION
-        if response.head.retry_after is not None and outcome.reason is Reason.UPSTREAM_STATUS:
+        if (
+            response.head.retry_after is not None
+            and self._heeds_pauses
+            and outcome.reason is Reason.UPSTREAM_STATUS
+        ):
             outcome.retry_after_s = parse_retry_after(response.head.retry_after, self._wall)
 
     def why_not(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from proxy.base.outcomes import ExchangeOutcome
 from proxy.respond.client import ClientStream
@@ -98,6 +99,10 @@ async def relay(
     return sent, rest.is_complete
 
 
+SWITCHED: Final = 101
+_CONNECTED: Final = 200
+
+
 class Responder:
     """Answers calls, and says of each answer in its call's outcome. Returns whether the app's connection may serve another."""
 
@@ -111,6 +116,8 @@ class Responder:
 
     def _lines(self, request: Request, outcome: ExchangeOutcome, closes: bool) -> bytes:
         persistence = CLOSES if closes else PERSISTS if request.facts.speaks_1_1 else KEEPS_ALIVE
+        if request.elsewhere is not None:
+            return persistence + b"\r\n"  # what is passed through carries no line of ours
         return self._marks.lines(outcome.attempts, persistence)
 
     def whole(
@@ -133,6 +140,18 @@ class Responder:
         marks = self._lines(request, outcome, closes)
         client.write(reply.encode(marks, answers_head=request.method == b"HEAD"))
         return not closes
+
+    def switched(self, client: ClientStream, head: ResponseHead, outcome: ExchangeOutcome) -> None:
+        """Send the upstream's word that it switches protocols."""
+        outcome.status = head.status
+        client.write(
+            b"%b%bConnection: Upgrade\r\nUpgrade: %b\r\n\r\n" % (head.start, head.lines, head.upgrade)
+        )
+
+    def connected(self, client: ClientStream, outcome: ExchangeOutcome) -> None:
+        """Tell the app that its tunnel stands (RFC 9110 §9.3.6)."""
+        outcome.status = _CONNECTED
+        client.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
 
     async def streaming(
         self,

@@ -41,7 +41,8 @@ class RequestFacts:
 
     ``lines`` holds the header lines to forward, byte for byte and ended by CRLF each, without Host and without framing that has
     to change. ``content_length`` is None where the message has none; ``chunked`` excludes it. The three ``wanted_*`` are the
-    app's own wishes, unparsed, taken from headers that are not forwarded. ``encoded`` is the encoder's to keep what it made of
+    app's own wishes, unparsed, taken from headers that are not forwarded. ``upgrade`` is the protocol that the app would
+    switch to; h2c is not told, for such a call can go on in HTTP/1.1. ``encoded`` is the encoder's to keep what it made of
     these facts. ``is_plain`` says that there is nothing about this head but lines to forward.
     """
 
@@ -50,6 +51,7 @@ class RequestFacts:
     content_length: int | None = None
     chunked: bool = False
     expects_continue: bool = False
+    upgrade: bytes = b""
     host: bytes = b""
     lines: bytes = b""
     via: list[bytes] = field(default_factory=list)
@@ -77,6 +79,7 @@ def judge_request(method: bytes, version: str, lines: list[bytes]) -> RequestFac
     codings: list[bytes] = []
     connection: list[bytes] = []
     expect: list[bytes] = []
+    upgrades: list[bytes] = []
     for low, value in parse_lines(lines):
         if low not in _INTERESTING:
             continue
@@ -90,6 +93,8 @@ def judge_request(method: bytes, version: str, lines: list[bytes]) -> RequestFac
             connection.extend(tokens(value))
         elif low == b"expect":
             expect.extend(tokens(value))
+        elif low == b"upgrade":
+            upgrades.append(value)
         else:
             _note(facts, low, value)
     facts.host = hosts[0] if hosts else b""
@@ -102,6 +107,9 @@ def judge_request(method: bytes, version: str, lines: list[bytes]) -> RequestFac
         or _judge_framing(facts, version, lengths, codings)
         or _judge_expect(facts, version, expect)
     )
+    if upgrades and b"upgrade" in connection and version != "1.0" and not facts.has_body:
+        asked = b", ".join(upgrades)
+        facts.upgrade = b"" if b"h2c" in tokens(asked) else asked
     facts.lines = _forwarded(lines, named_away(connection))
     _judge_method(facts, method)
     facts.is_plain = _is_plain(facts)
@@ -188,10 +196,6 @@ def _is_plain(facts: RequestFacts) -> bool:
 
 
 def _judge_method(facts: RequestFacts, method: bytes) -> None:
-    if facts.refusal is None and method == b"CONNECT":
-        facts.refusal = Refusal(
-            Problem.NOT_IMPLEMENTED, "CONNECT tunnels are not carried; send the request to Sidegate itself"
-        )
     forwards = facts.max_forwards
     if forwards is not None and method in (b"TRACE", b"OPTIONS") and forwards.isdigit():
         # RFC 9110 §7.6.2: at 0 it ends here, else it is forwarded with one less, or as the most that we count to.

@@ -14,6 +14,7 @@ import re
 from collections import deque
 from typing import Final
 
+from proxy.base.destination import Destination
 from proxy.base.errors import DownstreamProtocolError
 from proxy.base.reasons import Problem
 from proxy.base.wishes import Wishes
@@ -38,16 +39,28 @@ class Request:
     """One request as it arrives: the head at once, the body as it comes.
 
     ``chunks`` holds body bytes nobody took yet, ``waiting_bytes`` their sum; ``is_whole`` says that the last one is in.
-    ``path`` is the target for the upstream and ``wishes`` what the app wished, once the rules of accept have read them.
+    ``path`` is the target for the upstream, ``wishes`` what the app wished and ``elsewhere`` another host that the call is for,
+    once the rules of accept have read them.
     """
 
-    __slots__ = ("chunks", "facts", "is_whole", "method", "path", "target", "waiting_bytes", "wishes")
+    __slots__ = (
+        "chunks",
+        "elsewhere",
+        "facts",
+        "is_whole",
+        "method",
+        "path",
+        "target",
+        "waiting_bytes",
+        "wishes",
+    )
 
     def __init__(self, method: bytes, target: bytes, facts: RequestFacts, is_whole: bool) -> None:
         self.method = method
         self.target = target
         self.path = target
         self.wishes: Wishes | None = None
+        self.elsewhere: Destination | None = None
         self.facts = facts
         self.chunks: list[bytes] = []
         self.waiting_bytes = 0
@@ -67,7 +80,7 @@ class RequestParser:
     """The requests of one connection, in order.
 
     ``ready`` grows by each request whose head is complete; ``failed`` is set once the bytes stop making sense, and nothing is
-    read after that. ``is_closing`` says that the last request was to be the last.
+    read after that. ``is_closing`` says that the last request was to be the last; what is behind a CONNECT stays unread.
     """
 
     def __init__(self, *, max_head_bytes: int, max_headers: int) -> None:
@@ -81,13 +94,14 @@ class RequestParser:
         self._body_of: Request | None = None
         self._body_left = 0
         self._chunks: ChunkReader | None = None
+        self._is_tunnel = False
         self._repeated_tail = b"\0"
         self._repeated_facts: RequestFacts | None = None
 
     @property
     def is_in_head(self) -> bool:
         """Whether a head has begun and not ended: the state that a slow client may not stay in."""
-        return bool(self._unread) and self.failed is None
+        return bool(self._unread) and self.failed is None and not self._is_tunnel
 
     @property
     def is_full(self) -> bool:
@@ -115,6 +129,14 @@ class RequestParser:
                 return
             else:
                 data = self._read_head(data)
+        if self._is_tunnel:
+            self._unread = data
+
+    def take_unread(self) -> bytes:
+        """Return what came behind a head that switches protocols, and read no more."""
+        unread, self._unread = self._unread, b""
+        self.is_closing = self._is_tunnel = True
+        return unread
 
     def read_on(self) -> None:
         """Read what was left unread because enough requests were ready."""
@@ -175,6 +197,9 @@ class RequestParser:
         if facts.refusal is not None:
             request.is_whole = False
             self.is_closing = True  # where its body ends, if it has one, is exactly what cannot be trusted
+        elif method == b"CONNECT":
+            request.is_whole = False
+            self.is_closing = self._is_tunnel = True
         elif facts.has_body:
             self._body_of = request
             self._body_left = facts.content_length or 0

@@ -60,6 +60,7 @@ class ResponseHead:
         "start",
         "status",
         "streams",
+        "upgrade",
     )
 
     def __init__(self, raw: bytes, answers_head: bool) -> None:
@@ -74,6 +75,7 @@ class ResponseHead:
         self.keep_alive = False
         self.streams = False
         self.names_places = False
+        self.upgrade = b""
         self.body_end = BodyEnd.NONE
         match = _HEAD.fullmatch(raw)
         if match is None:
@@ -108,6 +110,8 @@ class ResponseHead:
                     connection += tokens(value)
                 elif low == b"transfer-encoding":
                     codings = (codings or []) + tokens(value)
+                elif low == b"upgrade":
+                    self.upgrade = value
                 elif low == b"keep-alive":
                     self.kept_for_s = _kept_for_s(value)
             elif low == b"retry-after":

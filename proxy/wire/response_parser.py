@@ -31,6 +31,8 @@ class ResponseParser:
     def __init__(self, *, max_head_bytes: int) -> None:
         self._max_head_bytes = max_head_bytes
         self._answers_head = False
+        self._may_switch = False
+        self._passes_100 = False
         self._unread = b""
         self._left = 0
         self._reader: ChunkReader | None = None
@@ -43,9 +45,14 @@ class ResponseParser:
         self.has_excess = False
         self.error = ""
 
-    def expect(self, answers_head: bool) -> None:
-        """Forget the last response and get ready for the next; ``answers_head`` when it answers a HEAD."""
+    def expect(self, answers_head: bool, *, may_switch: bool = False, passes_100: bool = False) -> None:
+        """Forget the last response and get ready for the next; ``answers_head`` when it answers a HEAD.
+
+        ``may_switch``: a 101 is an answer, and what is behind it another protocol's. ``passes_100``: the app waits for a 100.
+        """
         self._answers_head = answers_head
+        self._may_switch = may_switch
+        self._passes_100 = passes_100
         self._unread = b""
         self._left = 0
         self._reader = None
@@ -86,7 +93,7 @@ class ResponseParser:
                 return
             head = ResponseHead(data[at : match.start() + 1], self._answers_head)
             at = match.end()
-            if not 100 <= head.status < 200 or head.error:
+            if not 100 <= head.status < 200 or head.error or (head.status == 101 and self._may_switch):
                 break
             self._note_interim(head)
             if self.error:
@@ -95,6 +102,10 @@ class ResponseParser:
         self.head = head
         self.error = head.error
         rest = data[at:]
+        if head.status == 101:
+            self.is_whole = True
+            self.chunks = [rest]
+            return
         if head.body_end is BodyEnd.NONE:
             self.is_whole = True
             self.has_excess = self.has_excess or bool(rest)
@@ -114,7 +125,7 @@ class ResponseParser:
         self._interim_count += 1
         if self._interim_count > _MOST_INTERIM:
             self.error = f"more than {_MOST_INTERIM} interim answers before the final one"
-        elif head.status != 100:  # the app has had its own 100, or asked for none
+        elif head.status != 100 or self._passes_100:  # else the app has had its own, or asked for none
             self.interim.append(head.start + head.lines + b"\r\n")
 
     def _read_body(self, data: bytes) -> None:

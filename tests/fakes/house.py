@@ -172,14 +172,18 @@ class House:
         """What is out and should not be: name -> (is, should be)."""
         sidecar = self.sidecar
         pool = sidecar.pool
+        others = [upstream.pool for upstream in sidecar.elsewhere._known.values()]
         slots = sum(limiter.inflight for limiter in sidecar.limiters)
         waiting = sum(limiter.waiting for limiter in sidecar.limiters)
-        connections = len(sidecar.listener.connections) + pool.open_count
+        connections = len(sidecar.listener.connections) + sum(each.open_count for each in (pool, *others))
         found = {
             "calls under way": (sidecar.exchange.calls_under_way, 0),
             "slots": (slots, 0),
             "waiting": (waiting, 0),
-            "busy upstream connections": (pool.open_count - pool.idle_count, 0),
+            "busy upstream connections": (
+                sum(each.open_count - each.idle_count for each in (pool, *others)),
+                0,
+            ),
             "deadlines": (len(sidecar.deadlines), connections),
         }
         return {name: pair for name, pair in found.items() if pair[0] != pair[1]}

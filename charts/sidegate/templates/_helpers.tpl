@@ -158,7 +158,7 @@ global enabled namespaces injector podMonitor serviceMonitor alerts dashboards t
 {{- with $v.upstream.tls }}
 {{- if ne (empty .client_cert_file) (empty .client_key_file) }}{{ fail (printf "%supstream.tls: client_cert_file and client_key_file go together" $at) }}{{ end -}}
 {{- end -}}
-{{- if $v.forward_proxy.enabled }}{{ fail (printf "%sforward_proxy.enabled: not in this release; leave it false" $at) }}{{ end -}}
+{{- if ne (eq ($v.forward_proxy.mode | default "") "allow") (not (empty $v.forward_proxy.allow)) }}{{ fail (printf "%sforward_proxy: mode allow and a list in allow go together" $at) }}{{ end -}}
 {{- $fleet := $v.fleet.mode | default "auto" -}}
 {{- if and (eq $fleet "redis") (not $v.fleet.redis_url) }}{{ fail (printf "%sfleet: mode redis needs redis_url, such as redis://redis:6379/0" $at) }}{{ end -}}
 {{- with $v.fleet.redis_url }}
