@@ -35,6 +35,8 @@ from proxy.attempt.tls import TlsFiles
 from proxy.attempt.upstream import Upstream
 from proxy.base.clock import Clock, SystemClock
 from proxy.base.deadlines import Deadlines
+from proxy.base.descriptors import places, raise_limit
+from proxy.base.listening import joined
 from proxy.config.load import ConfigError, Sources
 from proxy.config.mismatch import mismatches
 from proxy.config.names import (
@@ -95,8 +97,9 @@ class Sidecar:
         clock: Clock,
         rng: random.Random,
         lines: LineWriter | None = None,
+        descriptors: int = 1024,
     ) -> None:
-        """``lines`` takes the log; standard error where it is None."""
+        """``lines`` takes the log; standard error where it is None. ``descriptors`` is how many the process may have."""
         self.settings = settings
         self._lines = lines or LineWriter(2)
         self._loop = loop
@@ -107,6 +110,9 @@ class Sidecar:
         self._reload_ok = 1.0
         self._beat_at = clock.monotonic()
         self._lag_s = 0.0
+        self._places = places(
+            descriptors, app=settings.downstream.max_connections, upstream=settings.pool.max_connections
+        )
         self.metrics = Metrics()
         log = settings.log
         self.access_log = AccessLog(
@@ -147,13 +153,16 @@ class Sidecar:
             self._make_rules(settings),
             self.deadlines,
             monotonic=clock.monotonic,
-            max_connections=down.max_connections,
+            max_connections=self._places.app,
             max_head_bytes=down.max_head,
             max_headers=down.max_headers,
             head_timeout_s=down.head_timeout,
             idle_s=down.idle,
             on_refused=self.observer.refused,
             has_made=lambda peer: self.pool.has_made(peer) or self.elsewhere.has_made(peer),
+            bound="downstream.max_connections"
+            if self._places.app == down.max_connections
+            else f"the bound of {descriptors} descriptors (ulimit -n)",
         )
         self.lifecycle = Lifecycle(
             self.listener, self.exchange, monotonic=clock.monotonic, turn_away=self.limiters.close
@@ -372,6 +381,14 @@ class Sidecar:
         }
         totals: Totals = {
             "log_lines_dropped": ("Log lines that could not be written", lambda: self._lines.dropped),
+            "downstream_refused": (
+                "Connections of the app beyond the bound, answered 503",
+                lambda: self.listener.turned_away.count,
+            ),
+            "control_refused": (
+                "Connections to the ops and admin ports that found no place",
+                lambda: self.control.refused,
+            ),
         }
         build_info = {
             "version": __version__,
@@ -383,7 +400,12 @@ class Sidecar:
             MetricsCollector(self.metrics, lambda: {**operations.gauges(), **own}, totals, build_info)
         )
         return ControlServer(
-            registry, self, operations, self.peers.answer if self.peers is not None else None
+            registry,
+            self,
+            operations,
+            self.peers.answer if self.peers is not None else None,
+            most_ops=self._places.ops,
+            most_admin=self._places.admin,
         )
 
     # life
@@ -391,20 +413,25 @@ class Sidecar:
     async def open(self) -> dict[str, str]:
         """Open all three ports; return their real addresses by name. OSError when one is taken."""
         settings = self.settings
-        ops, admin = await self.control.open(split_address(settings.ops), split_address(settings.admin))
+        defaults = Settings(upstream=settings.upstream)
+        ops, admin = await self.control.open(
+            split_address(settings.ops),
+            split_address(settings.admin),
+            on_both=(settings.ops == defaults.ops, settings.admin == defaults.admin),
+        )
         await self.member.open()
         host, port = await self.listener.open(*split_address(settings.listen), self._loop)
         self._own_authorities = frozenset(
             name.encode()
-            for name in (f"{host}:{port}", f"localhost:{port}", f"127.0.0.1:{port}", f"[::1]:{port}")
+            for name in (joined(host, port), f"localhost:{port}", f"127.0.0.1:{port}", f"[::1]:{port}")
         )
         self.listener.rules = self._make_rules(settings)
         self._beat = self._loop.call_later(_HEARTBEAT_S, self._heartbeat)
         self.lifecycle.serve()
         return {
-            "listen": f"{host}:{port}",
-            "ops": f"{ops[0]}:{ops[1]}",
-            "admin": f"{admin[0]}:{admin[1]}",
+            "listen": joined(host, port),
+            "ops": joined(*ops),
+            "admin": joined(*admin),
         }
 
     def _heartbeat(self) -> None:
@@ -543,7 +570,9 @@ async def _keep_fresh(sidecar: Sidecar, sources: Sources, is_told: asyncio.Event
 async def _serve(sources: Sources, settings: Settings, lines: LineWriter) -> int:
     loop = asyncio.get_running_loop()
     try:
-        sidecar = Sidecar(settings, loop, clock=SystemClock(), rng=random.Random(), lines=lines)
+        sidecar = Sidecar(
+            settings, loop, clock=SystemClock(), rng=random.Random(), lines=lines, descriptors=raise_limit()
+        )
     except ConfigError as error:
         for problem in error.problems:
             print(f"sidegate: {problem}", file=sys.stderr)

@@ -31,7 +31,7 @@ _LEVELS = ("debug", "info", "warning", "error")
 
 _MOST_DECISIONS = 200
 
-Gauges = dict[str, tuple[str, Callable[[], float | Mapping[str, float]]]]
+Gauges = dict[str, tuple[str, Callable[[], float | Mapping[str, float] | None]]]
 
 
 class Operations:
@@ -164,6 +164,11 @@ class Operations:
         logging.getLogger().setLevel(level.upper())
         return True
 
+    @property
+    def allows_drain(self) -> bool:
+        """Whether POST /drain is enabled."""
+        return self._settings().allow_drain
+
     def drain(self) -> None:
         """Begin to stop."""
         self._lifecycle.stop()
@@ -186,12 +191,12 @@ class Operations:
             "inflight": ("Attempts that hold a slot", lambda: sum(one.inflight for one in limiters)),
             "queue_length": ("Calls waiting for a turn", lambda: sum(one.waiting for one in limiters)),
             "concurrency_limit": (
-                "Attempts that may be under way; +Inf when there is no limit",
-                lambda: float("inf") if limiter.limit.value >= UNLIMITED else float(limiter.limit.value),
+                "Attempts that may be under way; absent where there is no limit",
+                lambda: None if limiter.limit.value >= UNLIMITED else float(limiter.limit.value),
             ),
             "rate_limit": (
-                "Attempts a second that may start; +Inf when there is no cap",
-                lambda: limiter.bucket.rate_per_s if limiter.bucket else float("inf"),
+                "Attempts a second that may start; absent where there is no cap",
+                lambda: limiter.bucket.rate_per_s if limiter.bucket else None,
             ),
             "fleet_pods": ("Pods that the plan in force is for", lambda: float(member.pods)),
             "fleet_pilot": ("Whether this pod decides for the fleet", lambda: float(member.is_pilot)),
@@ -201,12 +206,12 @@ class Operations:
                 lambda: float(member.total(DEFAULT)[0]),
             ),
             "fleet_rate": (
-                "Attempts a second that all pods together may start; +Inf where no rate is in force",
-                lambda: member.total(DEFAULT)[1] or float("inf"),
+                "Attempts a second that all pods together may start; absent where no rate is in force",
+                lambda: member.total(DEFAULT)[1] or None,
             ),
             "tokens": (
-                "Tokens in the bucket; +Inf without a rate",
-                lambda: limiter.bucket.tokens() if limiter.bucket else float("inf"),
+                "Tokens in the bucket; absent without a rate",
+                lambda: limiter.bucket.tokens() if limiter.bucket else None,
             ),
             "connections": ("Connections by state", self._connection_counts),
             "calls": ("Calls of the app under way", lambda: float(self._exchange.calls_under_way)),

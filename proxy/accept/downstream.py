@@ -48,6 +48,9 @@ class Listener(Protocol):
     def connection_opened(self, connection: Downstream) -> bool:
         """Note a new connection; whether it may stay."""
 
+    def turn_away(self, transport: asyncio.Transport) -> None:
+        """Answer and end a connection that may not stay."""
+
     def connection_closed(self, connection: Downstream) -> None:
         """Forget a connection."""
 
@@ -114,7 +117,7 @@ class Downstream(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
         if not self._listener.connection_opened(self):
             self.is_gone = True
-            self._transport.abort()
+            self._listener.turn_away(self._transport)
             return
         self.idle_since = self._listener.monotonic()
         self.deadline = self.idle_since + self._listener.idle_s

@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 from proxy.accept.downstream import Downstream
 from proxy.accept.rules import Rules
+from proxy.accept.turned_away import TurnedAway
 from proxy.base.deadlines import Deadlines
+from proxy.base.listening import BACKLOG, listen_on, name_of
 from proxy.base.reasons import Reason
 from proxy.exchange import Exchange
 
@@ -29,7 +31,9 @@ class DownstreamListener:
         idle_s: float,
         on_refused: Callable[[int, Reason, str], None],
         has_made: Callable[[tuple[str, int]], bool],
+        bound: str = "downstream.max_connections",
     ) -> None:
+        """``bound`` says in words what allows no more than ``max_connections``."""
         self.exchange = exchange
         self.rules = rules
         self.deadlines = deadlines
@@ -43,19 +47,23 @@ class DownstreamListener:
         self.request_refused = on_refused
         self.has_made = has_made
         self.connections: set[Downstream] = set()
-        self.turned_away = 0
-        self._server: asyncio.Server | None = None
+        self.turned_away = TurnedAway(most=max_connections, bound=bound, monotonic=monotonic)
+        self.turn_away = self.turned_away.refuse
+        self._servers: list[asyncio.Server] = []
 
     async def open(self, host: str, port: int, loop: asyncio.AbstractEventLoop) -> tuple[str, int]:
         """Listen; return the address really bound. OSError when it is taken."""
-        self._server = await loop.create_server(lambda: Downstream(self, loop), host, port, backlog=1024)
-        name = self._server.sockets[0].getsockname()
-        return name[0], name[1]
+        sockets = await asyncio.to_thread(listen_on, host, port)
+        bound = name_of(sockets[0])
+        for sock in sockets:
+            self._servers.append(
+                await loop.create_server(lambda: Downstream(self, loop), sock=sock, backlog=BACKLOG)
+            )
+        return bound
 
     def connection_opened(self, connection: Downstream) -> bool:
         """Note a new connection; False when there are too many."""
         if len(self.connections) >= self.max_connections:
-            self.turned_away += 1
             return False
         self.connections.add(connection)
         return True
@@ -71,9 +79,9 @@ class DownstreamListener:
 
     def stop_accepting(self) -> None:
         """Close the port; connections stay."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
 
     def close_idle(self) -> None:
         """Close every connection that has no call under way."""

@@ -302,7 +302,7 @@ class Downstream(Section, frozen=True):
     idle: Positive = 3600.0
     """Idle connections of the app are closed after this long. Long, for a close can cross a request on its way."""
     max_connections: Annotated[int, Meta(ge=1, le=100_000)] = 4096
-    """Connections the app may hold open; one more is closed at once."""
+    """Connections the app may hold open; one more is answered 503. Fewer where the process may not have so many descriptors."""
     hosts: tuple[HostName, ...] = ()
     """Names the app may call the upstream by, beside upstream.url's; another is answered 421. Addresses pass; empty takes any."""
 
@@ -432,11 +432,13 @@ class Settings(Section, frozen=True):
     listen: Address = "127.0.0.1:8880"
     """Where the app calls. Loopback only by default: whoever reaches it spends this pod's budget."""
     ops: Address = "0.0.0.0:8881"
-    """Read-only side: metrics and probes."""
+    """Read-only side: metrics and probes. The default means all addresses of IPv6 as well."""
     admin: Address = "127.0.0.1:8882"
-    """Operator's side; keep it on loopback."""
+    """Operator's side; keep it on loopback. The default means [::1] as well."""
     allow_shutdown: bool = False
     """Whether POST /shutdown on the admin side stops the sidecar."""
+    allow_drain: bool = False
+    """Whether POST /drain on the admin side drains and stops it. Off, for every container of the pod reaches that side."""
     forward_proxy: ForwardProxy = ForwardProxy()
     limits: Limits = Limits()
     queue: Queue = Queue()

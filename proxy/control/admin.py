@@ -1,12 +1,15 @@
 """The operator's port, on loopback: what is in force, and what may be changed while it runs.
 
-Browsers are kept out of the changing calls: a page on another origin can send a POST to loopback, but not with this content
-type and without an Origin header.
+Browsers are kept out of the changing calls: a page on another origin can send a POST to loopback, but not without an Origin
+header. They are kept out of all calls by a name that is not the machine's own.
 """
 
 from __future__ import annotations
 
+import asyncio
+import ipaddress
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,9 +24,14 @@ GET  /queue       who waits, by priority and for how long; what is under way
 GET  /decisions   what limits and outage gates decided and why; requests that always fail
 GET  /fleet       the pods, who decides for them, and who holds what
 GET  /log-level                             POST /log-level {"level": "debug"}
-POST /drain       stop as on SIGTERM
+POST /drain       stop as on SIGTERM; off unless allow_drain is set
 POST /shutdown    stop at once; off unless allow_shutdown is set
 """
+
+_MOST_BYTES = 64 << 10
+"""Of a request's body; a change of limits takes a hundred."""
+_BODY_S = 10.0
+_HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\s]+)(?::\d{1,5})?")
 
 
 def _json(data: Any, status: int = 200) -> web.Response:
@@ -34,16 +42,41 @@ def _json(data: Any, status: int = 200) -> web.Response:
 
 @web.middleware
 async def _refuse_browsers(request: web.Request, handler: Any) -> web.StreamResponse:
+    if not is_own_host(request.headers.get("Host", "")):
+        return _json(
+            {"errors": ["Host: call this port by an address or as localhost, not by another name"]}, 403
+        )
     if request.method not in ("GET", "HEAD") and "Origin" in request.headers:
         return _json({"errors": ["requests from web pages may not change anything"]}, 403)
     response: web.StreamResponse = await handler(request)
     return response
 
 
-async def _body(request: web.Request) -> Mapping[str, Any] | None:
+def is_own_host(host: str) -> bool:
+    """Whether a Host header cannot be a name that a stranger's DNS points here: an address, localhost, a test's, or none at all.
+
+    A web page whose own name comes to mean 127.0.0.1 (DNS rebinding) reads what it asks for, for its browser takes it for the
+    page's own. Its Host still holds that name.
+    """
+    name = _HOST.fullmatch(host)
+    if name is None:
+        return not host
+    bare = name["host"].strip("[]").rstrip(".").lower()
+    if bare.rpartition(".")[2] in ("localhost", "test"):  # RFC 6761: nobody can be given such a name
+        return True
     try:
-        body = await request.json()
+        ipaddress.ip_address(bare)
     except ValueError:
+        return False
+    return True
+
+
+async def _body(request: web.Request) -> Mapping[str, Any] | None:
+    """Return the JSON object that a request holds; None where it holds none, or does not come."""
+    try:
+        async with asyncio.timeout(_BODY_S):
+            body = json.loads(await request.read())
+    except (ValueError, RecursionError, TimeoutError, web.RequestPayloadError):
         return None
     return body if isinstance(body, dict) else None
 
@@ -87,6 +120,8 @@ def make_admin_app(operations: Operations) -> web.Application:
         return _json({"level": operations.log_level()})
 
     async def drain(request: web.Request) -> web.Response:
+        if not operations.allows_drain:
+            return _json({"errors": ["drain is off; set allow_drain: true to enable it"]}, 403)
         operations.drain()
         return _json({"draining": True}, 202)
 
@@ -96,7 +131,7 @@ def make_admin_app(operations: Operations) -> web.Application:
         operations.shutdown()
         return _json({"stopping": True}, 202)
 
-    app = web.Application(middlewares=[_refuse_browsers])
+    app = web.Application(middlewares=[_refuse_browsers], client_max_size=_MOST_BYTES)
     app.add_routes(
         [
             web.get("/", index),

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
 
-from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from proxy.base.listening import listen_on, name_of
 from proxy.control.admin import make_admin_app
 from proxy.control.ops import make_ops_app
+from proxy.control.port import Port
 from proxy.control.views import FleetAnswer, Health, Operations
-
-_RUNNER: dict[str, Any] = {"access_log": None, "handle_signals": False, "shutdown_timeout": 1.0}
 
 
 class ControlServer:
-    """The ops and admin ports."""
+    """The ops and admin ports. ``most_ops`` and ``most_admin`` bound their connections."""
 
     def __init__(
         self,
@@ -23,24 +22,33 @@ class ControlServer:
         health: Health,
         operations: Operations,
         fleet: FleetAnswer | None = None,
+        *,
+        most_ops: int,
+        most_admin: int,
     ) -> None:
-        self._ops = web.AppRunner(make_ops_app(registry, health, fleet), **_RUNNER)
-        self._admin = web.AppRunner(make_admin_app(operations), **_RUNNER)
+        self._ops = Port(make_ops_app(registry, health, fleet), most=most_ops)
+        self._admin = Port(make_admin_app(operations), most=most_admin)
+
+    @property
+    def refused(self) -> int:
+        """Connections that found no place on either port, or lost theirs to another."""
+        return self._ops.refused + self._admin.refused
 
     async def open(
-        self, ops: tuple[str, int], admin: tuple[str, int]
+        self, ops: tuple[str, int], admin: tuple[str, int], *, on_both: tuple[bool, bool]
     ) -> tuple[tuple[str, int], tuple[str, int]]:
-        """Listen on both; return the addresses really bound. OSError when one is taken."""
+        """Listen on both; return the addresses really bound. ``on_both``: whether each takes both families.
+
+        OSError when one is taken.
+        """
         bound = []
-        for runner, (host, port) in ((self._ops, ops), (self._admin, admin)):
-            await runner.setup()
-            site = web.TCPSite(runner, host, port)
-            await site.start()
-            name = runner.addresses[0]
-            bound.append((str(name[0]), int(name[1])))
+        for port, address, takes_both in ((self._ops, ops, on_both[0]), (self._admin, admin, on_both[1])):
+            sockets = await asyncio.to_thread(listen_on, *address, on_both=takes_both)
+            bound.append(name_of(sockets[0]))
+            await port.open(sockets)
         return bound[0], bound[1]
 
     async def close(self) -> None:
         """Close both ports."""
-        await self._admin.cleanup()
-        await self._ops.cleanup()
+        await self._admin.close()
+        await self._ops.close()

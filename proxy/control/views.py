@@ -54,6 +54,10 @@ class Operations(Protocol):
     def set_log_level(self, level: str) -> bool:
         """Set the level; False when there is no such level."""
 
+    @property
+    def allows_drain(self) -> bool:
+        """Whether POST /drain is enabled."""
+
     def drain(self) -> None:
         """Begin to stop, as on SIGTERM."""
 

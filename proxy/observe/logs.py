@@ -22,6 +22,12 @@ class _JsonFormatter(logging.Formatter):
         return json.dumps(fields)
 
 
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether a record of aiohttp's server is more than a stranger's bad request: who fills a port must not fill the log."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not (type(error).__module__.startswith("aiohttp.http") or isinstance(error, ConnectionError))
+
+
 class _LineHandler(logging.Handler):
     """Hands each record to a LineWriter as text."""
 
@@ -50,3 +56,4 @@ def set_up_logging(writer: LineWriter, *, format: str, level: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.server").filters[:] = [_is_ours]

@@ -6,6 +6,7 @@ Label values come from enums, configuration and status codes only: never from a 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -146,8 +147,8 @@ class Metrics:
         self.connection_requests.observe(requests)
 
 
-Gauges = Mapping[str, tuple[str, Callable[[], float | Mapping[str, float]]]]
-"""By name: help text, and what reads the value, or values by state."""
+Gauges = Mapping[str, tuple[str, Callable[[], float | Mapping[str, float] | None]]]
+"""By name: help text, and what reads the value, values by state, or None where there is none to show."""
 
 
 Totals = Mapping[str, tuple[str, Callable[[], float]]]
@@ -209,6 +210,8 @@ class MetricsCollector(Collector):
                 family = GaugeMetricFamily(f"sidegate_{name}", help_text, labels=("state",))
                 for state, count in value.items():
                     family.add_metric((state,), count)
+            elif value is None or not math.isfinite(value):
+                continue  # scrapers that keep samples as JSON drop a whole batch for one +Inf
             else:
                 family = GaugeMetricFamily(f"sidegate_{name}", help_text, value=value)
             yield family

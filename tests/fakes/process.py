@@ -92,6 +92,11 @@ class Process:
             if words in line:
                 return line
 
+    async def whole_log(self) -> str:
+        """Wait for the end; return what was logged and not read yet."""
+        assert self._popen.stderr is not None
+        return str((await soon(self._popen.stderr.read())).decode())
+
     async def app(self, name: str = "listen") -> App:
         """A new connection to one of its ports."""
         app = await App.connect(int(self.addresses[name].rpartition(":")[2]))
@@ -115,4 +120,8 @@ class Process:
 
     async def config(self) -> Any:
         """The configuration in force, as the admin port shows it."""
-        return json.loads((await self.get("/config", "admin")).body)
+        return await self.see("/config")
+
+    async def see(self, target: str) -> Any:
+        """What the admin port says, decoded."""
+        return json.loads((await self.get(target, "admin")).body)

@@ -40,7 +40,7 @@ app.kubernetes.io/component: injector
 
 {{- /* The keys of the sidecar's own file. tests/chart compares them with the product's types. */}}
 {{- define "sidegate.keys" -}}
-upstream listen ops admin allow_shutdown forward_proxy limits queue retry outage timeouts body pool downstream drain routes fleet log
+upstream listen ops admin allow_shutdown allow_drain forward_proxy limits queue retry outage timeouts body pool downstream drain routes fleet log
 {{- end }}
 
 {{- /* Values that only the chart knows. tests/chart compares them with the product's types. */}}
