@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from proxy.admit.bucket import TokenBucket
 from proxy.admit.learned import LearnedLimit
@@ -16,6 +16,9 @@ from proxy.base.deadlines import Deadlines
 from proxy.config.settings import Concurrency, Limits, Outage, Pool
 from proxy.fleet.record import Share
 from proxy.learn.evidence.tally import Reading, Tally
+
+_LET_GO_AFTER_S = 60.0
+"""Longer than the pause between two tries of a call is by default."""
 
 DEFAULT = "default"
 """The limiter of every route that has no limits of its own."""
@@ -99,6 +102,8 @@ class Limiters:
         self._by_name: dict[str, Limiter] = {}
         self._in_force: dict[str, Limits] = {}
         self._gates: dict[str, OutageGate] = {}
+        self._idle_since: dict[str, float] = {}
+        """Those that no route has any more, with when each was last seen to have calls."""
 
     def set_outage(self, outage: Outage) -> None:
         """Say what happens to callers in an outage, now and from now on."""
@@ -154,6 +159,27 @@ class Limiters:
             max_waiting=max_waiting,
         )
         self._in_force[name] = limits
+
+    def keep(self, names: Collection[str]) -> None:
+        """Say which limiters routes have, beside the default one. The others go once their calls are done; see ``let_go``."""
+        gone = set(self._by_name) - {DEFAULT, *names}
+        now = self._clock.monotonic()
+        self._idle_since = {name: self._idle_since.get(name, now) for name in gone}
+
+    def let_go(self, calls_under_way: int) -> None:
+        """Drop limiters whose route is gone: at once without any call, else when nobody has used them for a while.
+
+        A call keeps the route it began with, and between two tries it holds nothing of its limiter.
+        """
+        now = self._clock.monotonic()
+        for name in list(self._idle_since):
+            limiter = self._by_name[name]
+            if limiter.inflight or limiter.waiting:
+                self._idle_since[name] = now
+            elif not calls_under_way or now - self._idle_since[name] > _LET_GO_AFTER_S:
+                limiter.close()
+                for kept in (self._by_name, self._in_force, self._gates, self._idle_since):
+                    del kept[name]
 
     def _bounds(self, concurrency: Concurrency) -> tuple[int, int]:
         """Return the fewest and the most slots of a limit that is learnt.

@@ -48,7 +48,7 @@ from proxy.config.names import (
     prefix_of,
 )
 from proxy.config.redis_url import parse_redis_url
-from proxy.config.settings import Body, Fleet, Limits, Retry, Settings, Timeouts, split_address
+from proxy.config.settings import Body, Fleet, Limits, Retry, Route, Settings, Timeouts, split_address
 from proxy.config.watch import FileWatch
 from proxy.control.server import ControlServer
 from proxy.exchange import Exchange
@@ -69,6 +69,7 @@ from proxy.observe.logs import set_up_logging
 from proxy.observe.metrics import Metrics, MetricsCollector, Totals, make_registry
 from proxy.observe.observer import Observer
 from proxy.observe.targets import Targets
+from proxy.observe.trouble import Trouble
 from proxy.operations import Gauges, Operations
 from proxy.plan import Plan, RoutePlan, matching
 from proxy.respond.places import Places
@@ -191,6 +192,10 @@ class Sidecar:
         files = TlsFiles(
             ca_file=tls.ca_file, client_cert_file=tls.client_cert_file, client_key_file=tls.client_key_file
         )
+        self._troubles = [
+            Trouble(resolver, "the addresses known so far stay in use, if there are any"),
+            Trouble(files, "those in use stay, if there are any"),
+        ]
         connector = Connector(
             resolver,
             tls=files if is_tls else None,
@@ -217,7 +222,7 @@ class Sidecar:
         )
         routes = []
         for number, route in enumerate(settings.routes):
-            name = route.name or f"route-{number}"
+            name = route_name(number, route)
             made = self._make_route(
                 settings,
                 name,
@@ -381,6 +386,14 @@ class Sidecar:
         }
         totals: Totals = {
             "log_lines_dropped": ("Log lines that could not be written", lambda: self._lines.dropped),
+            "dns_failures": (
+                "Times that asking for the upstream's addresses failed",
+                lambda: self._troubles[0].source.failures,
+            ),
+            "tls_file_failures": (
+                "Times that the upstream's TLS files could not be read",
+                lambda: self._troubles[1].source.failures,
+            ),
             "downstream_refused": (
                 "Connections of the app beyond the bound, answered 503",
                 lambda: self.listener.turned_away.count,
@@ -440,6 +453,9 @@ class Sidecar:
         self._beat_at = now
         self.pool.sweep(now)
         self.elsewhere.sweep(now)
+        self.limiters.let_go(self.exchange.calls_under_way)
+        for trouble in self._troubles:
+            trouble.look()
         self._beat = self._loop.call_later(_HEARTBEAT_S, self._heartbeat)
 
     async def run_until_stopped(self) -> None:
@@ -485,6 +501,14 @@ class Sidecar:
         self.settings = settings
         self.exchange.plan = self._make_plan(settings)
         self.listener.rules = self._make_rules(settings)
+        self.limiters.keep(
+            {
+                route_name(number, route)
+                for number, route in enumerate(settings.routes)
+                if route.limits is not None
+            }
+        )
+        self.limiters.let_go(self.exchange.calls_under_way)
         pool = settings.pool
         self.pool.max_connections = pool.max_connections
         self.pool.idle_s = pool.idle
@@ -512,6 +536,11 @@ class Sidecar:
     def heartbeat_age_s(self) -> float:
         """Return how long ago the loop last turned."""
         return self._clock.monotonic() - self._beat_at
+
+
+def route_name(number: int, route: Route) -> str:
+    """Return what the ``number``-th route is called."""
+    return route.name or f"route-{number}"
 
 
 def fleet_secret(name: str, path: str | None) -> bytes | None:

@@ -65,6 +65,7 @@ class Resolver:
         self._turn = turn
         self._distrusted_until: dict[tuple[Any, ...], float] = {}
         self.failures = 0
+        self.last_error = ""
         fixed = _literal(host, port)
         self._answer: list[AddressInfo] = fixed or []
         self._good_until = float("inf") if fixed else float("-inf")
@@ -140,13 +141,13 @@ class Resolver:
                     except aiodns.error.DNSError as error:
                         failure = error
             if nodes:
+                self.last_error = ""
                 self._take(nodes)
                 return
             self.failures += 1
+            detail = failure.args[1] if failure and len(failure.args) > 1 else "the answer holds no address"
+            self.last_error = f"asking for {self._host} failed: {detail}"
             if not self._answer:
-                detail = (
-                    failure.args[1] if failure and len(failure.args) > 1 else "the answer holds no address"
-                )
                 raise ConnectError(Reason.DNS_FAILED, f"{self._host}: {detail}") from failure
             self._good_until = self._monotonic() + self._min_ttl_s
         finally:

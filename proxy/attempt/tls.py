@@ -28,6 +28,7 @@ class TlsFiles:
         self._key_file = client_key_file
         self._seen: tuple[object, ...] = ()
         self._context: ssl.SSLContext | None = None
+        self.failures = 0
         self.last_error = ""
 
     def context(self) -> ssl.SSLContext:
@@ -39,7 +40,9 @@ class TlsFiles:
                 self._seen = seen
                 self.last_error = ""
             except (OSError, ssl.SSLError) as error:
-                self.last_error = f"TLS files: {error}"
+                self.failures += 1
+                files = ", ".join(filter(None, (self._ca_file, self._cert_file, self._key_file)))
+                self.last_error = f"TLS files {files} cannot be used: {error}"
                 if self._context is None:
                     raise ConnectError(Reason.TLS_FAILED, self.last_error) from error
         return self._context

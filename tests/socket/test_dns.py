@@ -117,10 +117,12 @@ def test_the_last_good_answer_outlives_a_failing_name_server(trouble: Any) -> No
             clock.now += 11
             assert await hosts(resolver) == ["127.0.0.1"], "a silent name server stalls nobody (RFC 8767)"
             await until(lambda: resolver.failures == 1, "it has failed")
+            assert resolver.last_error.startswith("asking for ")
             server.deaf, server.code, server.answers = False, RCODE.NOERROR, ["127.0.0.2"]
             assert await hosts(resolver) == ["127.0.0.1"], "asked again only after min_ttl"
             clock.now += 6
             assert await hosts(resolver) == ["127.0.0.2"]
+            assert resolver.last_error == ""
 
     run(trace())
 

@@ -103,6 +103,33 @@ def test_a_file_that_would_take_long_to_read_holds_up_no_call(tmp_path: Path) ->
     run(trace())
 
 
+def test_the_limiter_of_a_route_that_is_gone_goes_with_its_calls(tmp_path: Path) -> None:
+    async def trace() -> None:
+        file = tmp_path / "sidegate.yaml"
+        release = asyncio.Event()
+        slow = "{name: slow, match: {path_prefix: /slow}, limits: {rate: 5}}"
+        routes = f"routes: [{slow}, {{name: free, match: {{path_prefix: /f}}, limits: {{}}}}]"
+        async with Origin(when(release, answer(200))) as origin:
+            file.write_text(text(origin, routes))
+            async with Process(file) as sidecar:
+                assert set(await sidecar.see("/limits")) == {"default", "slow", "free"}
+                early = await sidecar.app()
+                await early.ask("/slow")
+                await until(lambda: origin.asked, "a call is under way")
+                file.write_text(text(origin, "routes: [{name: free, match: {path_prefix: /f}}]"))
+                sidecar.signal(signal.SIGHUP)
+                await sidecar.logged("reloaded")
+                assert set(await sidecar.see("/limits")) >= {"default", "slow"}
+                assert await sidecar.metric("sidegate_inflight") == 1
+                release.set()
+                assert (await early.answer()).status == 200
+                names: set[str] = set()
+                while names != {"default"}:
+                    names = set(await sidecar.see("/limits"))
+
+    run(trace())
+
+
 def test_a_configmaps_swap_is_noticed_without_a_signal(tmp_path: Path) -> None:
     """kubelet swaps the ..data symlink; the path in the command line stays."""
 

@@ -120,6 +120,8 @@ def test_changed_files_count_from_the_next_connection_on(tmp_path: Path) -> None
             assert (await built.get()).status == 200
             path.write_text("-----BEGIN CERTIFICATE-----\nhalf a fi")
             assert (await built.get()).status == 200
+            assert "sidegate_tls_file_failures_total 1.0" in (await built.metrics()).splitlines()
+            assert str(path) in built.sidecar._troubles[1].source.last_error
             replacement = tmp_path / "next.pem"
             bundle(new, replacement)
             replacement.replace(path)

@@ -207,3 +207,35 @@ def test_who_is_turned_away_counts_as_wanted() -> None:
             permit.release()
 
     run(trace())
+
+
+def test_a_limiter_without_a_route_goes_once_nobody_can_need_it() -> None:
+    """Without any call at once; else after a minute without calls of its own, for a call between two tries holds nothing."""
+
+    class Hand(SystemClock):
+        now = 0.0
+
+        def __init__(self) -> None:
+            self.monotonic = lambda: self.now
+
+    async def trace() -> None:
+        async with made() as limiters:
+            clock = limiters._clock = Hand()
+            for name in ("default", "busy", "idle", "kept"):
+                limiters.of(name, limits(mode="fixed", limit=1), 10)
+            limiters["busy"].inflight += 1
+            limiters.keep({"kept"})
+            limiters.let_go(2)
+            assert set(dict(limiters.items())) == {"default", "busy", "idle", "kept"}
+            clock.now = 61.0
+            limiters.let_go(2)
+            assert set(dict(limiters.items())) == {"default", "busy", "kept"}
+            limiters["busy"].inflight -= 1
+            limiters.keep({"kept", "busy"})
+            limiters.let_go(0)
+            assert "busy" in limiters, "its route is back"
+            limiters.keep(set())
+            limiters.let_go(0)
+            assert set(dict(limiters.items())) == {"default"}
+
+    run(trace())
