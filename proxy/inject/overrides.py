@@ -22,7 +22,7 @@ STATUS = PREFIX + "status"
 CONFIG = PREFIX + "config"
 SERVICE = PREFIX + "service"
 _MOST_CHARACTERS = 16 << 10
-"""Of all overrides of a pod: reading 16 KiB of YAML takes a quarter of a second, in which nobody else is answered."""
+"""Of all overrides of a pod: reading 16 KiB of YAML takes half a second, in which nobody else is answered."""
 _RESERVED = frozenset({INJECT, STATUS, CONFIG, SERVICE})
 
 

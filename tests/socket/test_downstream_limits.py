@@ -9,20 +9,6 @@ from tests.fakes.loop import run, soon, until
 from tests.fakes.origin import Origin, silence
 
 
-def test_one_connection_too_many_is_closed_at_once() -> None:
-    async def trace() -> None:
-        async with House(Origin(), downstream={"max_connections": 2}) as house:
-            first, second = await house.app(), await house.app()
-            assert [(await app.get()).status for app in (first, second)] == [200, 200]
-            third = await house.app()
-            assert await third.rest() == b""
-            first.close()
-            await until(lambda: len(house.sidecar.listener.connections) == 1, "one has left")
-            assert (await house.get()).status == 200
-
-    run(trace())
-
-
 def test_an_app_that_sends_its_requests_and_half_closes_is_taken_for_gone_while_it_waits() -> None:
     """From here both look the same; a pull must not go on for an app that died (pitfall 26)."""
 
