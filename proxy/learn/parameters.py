@@ -144,7 +144,8 @@ class Pacing:
     """Starting attempts at a rate, where a rate is what is short."""
 
     borne_share: float = 0.03
-    step_s: float = 1.4
+    chance: float = 1.0
+    """Share that may be refused, and refusals beyond that, before the rate steps down: one of a few attempts is chance."""
     safe: float = 0.99
     most: float = 0.8
     """A step down is to ``safe`` of what was carried, at least ``most`` of the rate."""
@@ -154,8 +155,8 @@ class Pacing:
     """The rate grows as 1 + growth (t / scale)^3: 10 % after one scale, 80 % after two."""
     slow: float = 1.6
     """Latency over its floor that ends it: then it is room that is short."""
-    vain: int = 6
-    """Steps down without effect that end it."""
+    lowest: float = 0.5
+    """Share of the rate it began with below which it ends: the steps down had no effect, or the quota is another one."""
     unused: float = 2.0
     """Rate over what is carried at which it binds nobody."""
     shortest_s: float = 3.0

@@ -186,3 +186,13 @@ def joined(points: list[Point]) -> Point:
         for name in each.__struct_fields__:
             setattr(out, name, getattr(out, name) + getattr(each, name))
     return out
+
+
+def tail(points: list[Point], windows: int, attempts: float = SIGHT.few) -> Point:
+    """Return the sum of the last points: of so many windows, and of as many more as so many attempts take."""
+    out = Point()
+    for i in range(len(points) - 1, -1, -1):
+        if out.windows >= windows and out.attempts >= attempts:
+            break
+        out = joined([points[i], out])
+    return out

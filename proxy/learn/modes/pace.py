@@ -1,10 +1,11 @@
 """PACE: attempts start at a rate, for a rate is what is short.
 
 rate        start (1 + 0.1 (t / scale)^3) while no more than 3 % are refused
-            refused more, at most every 1.4 s: 0.99 of what was carried, at least 0.8 of the rate
+            refused more since the last step, one not counted: 0.99 of what was carried, at least 0.8 of the rate
+            a scale is 4 s, or as long as 20 attempts take
 quota       known from two stretches between openings that carried the same: what is left of it over what is left of the time,
             for one stretch; then as above with the stretch as scale
-ends        latency well above its floor, refusals that steps down do not end, or a rate that binds nobody: HOLD
+ends        latency well above its floor, steps down to half of the first rate, or a rate that binds nobody: HOLD
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from msgspec import Struct, field
 
 from proxy.learn.decision import Decision
-from proxy.learn.evidence.ground import Point, joined
+from proxy.learn.evidence.ground import Point, joined, tail
 from proxy.learn.modes.hold import Hold, room
 from proxy.learn.parameters import PACING, SIGHT
 from proxy.learn.scene import Scene
@@ -35,7 +36,7 @@ class Pace(Struct, tag="pace"):
     scale_s: float = PACING.scale_s
     base: float = 0.0
     since: float = 0.0
-    vain: int = 0
+    began: float = 0.0
     unused: int = 0
     lately: list[Point] = []
     there: Point = field(default_factory=Point)
@@ -44,7 +45,7 @@ class Pace(Struct, tag="pace"):
 
     def enter(self, s: Scene) -> Decision:
         """Begin at the rate that was seen."""
-        self.base, self.since = self.rate, s.t
+        self.base, self.began, self.since = self.rate, self.rate, s.t
         s.caution.free.until = max(s.caution.free.until, s.t + PACING.free_s)
         if self.quota:
             about = f"about {self.quota:.0f} every {self.scale_s:.0f} s"
@@ -57,30 +58,34 @@ class Pace(Struct, tag="pace"):
         point = s.point()
         self.lately = [*self.lately[1 - _MEMORY :], point]
         self.spent += w.ok
-        two, four = joined(self.lately[-2:]), joined(self.lately[-_LATELY:])
-        refused = two.refusing - self.usual if two.attempts >= 8 else 0.0
+        four = tail(self.lately, _LATELY)
+        # What began before the last step down ends in the window after it.
+        fresh = round((s.t - self.since) / SIGHT.period_s) - 1
+        seen = tail(self.lately[max(0, len(self.lately) - fresh) :], 2) if fresh > 0 else Point()
+        refused = seen.refusing - self.usual
+        is_refused = seen.fast > (self.usual + PACING.borne_share) * seen.attempts + PACING.chance
         because = ""
         if not self.quota and s.t >= s.caution.free.until:
             return self._try_free(s, point)
         if self.quota and s.t - self.opened_at < self.scale_s - 1.0:
             self._spend(s)
-        elif refused > PACING.borne_share:
-            if s.t - self.since > PACING.step_s:
-                because = self._step_down(s, refused, four)
+        elif is_refused:
+            because = self._step_down(s, refused, four)
         else:
-            self.vain = 0
+            if seen.attempts >= SIGHT.few:
+                self.usual += SIGHT.usual * (seen.refusing - self.usual)
             growth = PACING.quota_growth if self.quota else PACING.growth
-            self.rate = self.base * (1 + growth * ((s.t - self.since) / self.scale_s) ** 3)
-        self.unused = (
-            self.unused + 1 if four.per_s * PACING.unused < self.rate and refused < PACING.borne_share else 0
-        )
-        is_slow = w.ok >= 10 and w.latency_s > PACING.slow * s.ground.floor_s > 0.0
-        if is_slow or self.vain >= PACING.vain or self.unused >= 20:
+            scale_s = max(self.scale_s, SIGHT.few / self.base)
+            self.rate = self.base * (1 + growth * ((s.t - self.since) / scale_s) ** 3)
+        self.unused = self.unused + 1 if four.per_s * PACING.unused < self.rate and not is_refused else 0
+        is_slow = s.ground.steady_s > PACING.slow * s.ground.floor_s > 0.0
+        is_vain = self.rate < PACING.lowest * self.began
+        if is_slow or is_vain or self.unused >= 20:
             why = (
                 "answers became slow"
                 if is_slow
                 else "refusals do not follow the rate"
-                if self.vain
+                if is_vain
                 else "it binds nobody"
             )
             s.caution.bar_pacing(s.t)
@@ -114,7 +119,6 @@ class Pace(Struct, tag="pace"):
         self.base, self.since = PACING.safe * even, s.t
 
     def _step_down(self, s: Scene, refused: float, four: Point) -> str:
-        self.vain = self.vain + 1 if refused > 5 * PACING.borne_share and four.ok > four.bad else 0
         windows = max(_LATELY, round(self.scale_s / SIGHT.period_s))
         carried = max(four.per_s, joined(self.lately[-windows:]).per_s)
         self.rate = max(0.2, PACING.most * self.rate, min(self.rate, PACING.safe * carried))
