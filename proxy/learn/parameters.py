@@ -122,7 +122,10 @@ class Holding:
     pause_longest_s: float = 60.0
     """Pauses between looks of one kind; they double while nothing comes of them."""
     refused_share: float = 0.015
-    """Share refused at the door, with latency at its floor, that calls for a look at a rate."""
+    refused_few: int = 5
+    refused_windows: int = 5
+    """Share refused at the door, with latency at its floor, that calls for a look at fewer slots or at a rate; and
+    the fewest refusals and windows that tell it."""
     burst_share: float = 0.1
     burst_windows: int = 6
     """Failures so far beyond the usual are trouble; after so many windows half the load is tried: most bursts are over then."""

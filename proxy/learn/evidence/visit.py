@@ -7,7 +7,7 @@ import math
 from msgspec import Struct, field
 
 from proxy.learn.evidence.ground import Ground, Point, joined
-from proxy.learn.parameters import HOLDING
+from proxy.learn.parameters import HOLDING, SEARCHING
 
 
 class Visit(Struct):
@@ -21,31 +21,35 @@ class Visit(Struct):
     there: Point = field(default_factory=Point)
     after: Point = field(default_factory=Point)
     is_back: bool = False
-    windows: int = HOLDING.visit_windows
-    """The most windows of it; as many as that with a rate, whatever is seen."""
+    windows: int = 0
+    """How many it lasts, whatever is seen; 0 where what is seen decides that."""
     rounds: int = 1
     """How often it must show the same."""
+    troubled: int = 0
+    """Windows back here in which far more failed than is usual."""
     unsettled: int = 0
     """Windows in which what was sent before still ended."""
 
     def has_seen_enough(self, ground: Ground) -> bool:
         """Whether what was seen there stands out from chance, or it took too long."""
         there = self.there
-        if self.rate:
+        if self.windows:
             return there.windows >= self.windows
-        if not there.is_turned_over and there.windows < 2 * self.windows:
+        if not there.is_turned_over and there.windows < 2 * HOLDING.visit_windows:
+            return False
+        if there.windows < SEARCHING.windows:
             return False
         sd = math.sqrt(ground.variance(there))
-        return sd < HOLDING.blur * abs(math.log(self.n / self.home)) or there.windows >= self.windows
+        return sd < HOLDING.blur * abs(math.log(self.n / self.home)) or there.windows >= HOLDING.visit_windows
 
     @property
     def is_back_for_long(self) -> bool:
         """Whether what is seen here again weighs as much as half of what was seen there."""
         there, after = self.there, self.after
-        if self.rate:
+        if self.windows:
             return after.windows >= there.windows
         return (
-            2 * after.windows >= there.windows
+            after.windows >= max(SEARCHING.windows, there.windows / 2)
             and (after.is_turned_over or after.windows >= there.windows)
             and (2 * after.ok >= there.ok or after.windows >= 2 * there.windows)
         )

@@ -9,11 +9,13 @@ change that came meanwhile is not taken for the visit's doing.
 
     up, down    the belief gains a comparison. Home is where it expects most; where that is far off, a SEARCH goes there
     half        answers took a quarter longer at once, or failed slowly: if half the load is worth more, a SEARCH begins below
-    rate        refusals go on while latency is at its floor: start attempts at the rate that was carried; where more comes of
-                that, PACE begins
+    room        refusals go on while latency is at its floor: as few slots as are worked on; where those refusals stay away, stay
+    rate        fewer slots did not help, or they are as few already: start attempts at the rate that was carried; where refusals
+                stay away, PACE begins
 
-Which visit: the alarm first, then a rate, then what promises most (``looks``). A look that found nothing is repeated after a
-pause that doubles.
+Which visit: the alarm first, then what refusals call for, then what promises most (``looks``). A look that found nothing is
+repeated after a pause that doubles. Whether far more fails than is usual is told by two windows: a quota of a second fails in
+every other one.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from proxy.learn.decision import Decision
 from proxy.learn.evidence.belief import expected
 from proxy.learn.evidence.ground import Ground, Point, joined
 from proxy.learn.evidence.visit import Visit
-from proxy.learn.modes.looks import best_height, choose, strain_of
+from proxy.learn.modes.looks import best_height, choose, look_at_refusals, rate_visit, strain_of
 from proxy.learn.parameters import HOLDING, LOOKING, SEARCHING, SIGHT
 from proxy.learn.scene import Scene
 
@@ -70,6 +72,7 @@ class Hold(Struct, tag="hold"):
     def step(self, s: Scene) -> Decision | Search | Pace:
         """Watch, and look around."""
         if s.is_clean:
+            self.latest = [*self.latest[-1:], s.point()]
             found = self._at_home(s) if self.visit is None else self._away(s, self.visit)
             if found is not None:
                 return found
@@ -93,7 +96,7 @@ class Hold(Struct, tag="hold"):
             s.caution.hits += 1
             if s.caution.hits >= 2:
                 s.caution.build_wall(s.t, self.visit.n)
-        self.visit, self.recent = None, []
+        self.visit, self.recent, self.latest = None, [], []
         return why
 
     # at home
@@ -112,7 +115,7 @@ class Hold(Struct, tag="hold"):
 
     def _is_disturbed(self, s: Scene) -> bool:
         """Whether far more fails here than is usual."""
-        w, usual = s.window, s.ground.failing
+        w, usual = joined(self.latest), s.ground.failing
         sd = math.sqrt(max(usual, 0.01) * (1 - usual) / max(1, w.attempts))
         return w.failing - usual > max(HOLDING.burst_share, HOLDING.alarm_sd * sd)
 
@@ -130,9 +133,10 @@ class Hold(Struct, tag="hold"):
 
     def _watch(self, s: Scene) -> None:
         point = s.point()
-        if self.recent and point.ok and self.recent[-1].ok:
-            s.ground.note_pair(self.recent[-1], point)
         self.recent = [*self.recent[1 - _LONGEST_BASE :], point]
+        before, last = joined(self.recent[-4:-2]), joined(self.recent[-2:])
+        if before.ok and last.ok:
+            s.ground.note_pair(before, last)
         s.ground.note_failures(s.window)
         if self.strain is None:
             self.strain = point.strain
@@ -164,9 +168,9 @@ class Hold(Struct, tag="hold"):
 
     def _look(self, s: Scene, here: Point) -> Decision | Search | None:
         """Begin a visit or a search, if there is reason for one."""
-        if self._may_be_a_rate(s, here):
-            slots = room(s, self.home, here.per_s)
-            return self._begin(s, Visit("rate", slots, self.home, here, here.per_s, windows=5))
+        visit = self._refused(s)
+        if visit is not None:
+            return self._begin(s, visit)
         ok_per_window = joined(self.recent).ok / len(self.recent)
         n = choose(s, self.home, here, ok_per_window)
         return (
@@ -175,13 +179,9 @@ class Hold(Struct, tag="hold"):
             else self._begin(s, Visit("up" if n > self.home else "down", n, self.home, here))
         )
 
-    def _may_be_a_rate(self, s: Scene, here: Point) -> bool:
-        return (
-            here.refusing > HOLDING.refused_share
-            and here.fast >= 5
-            and s.t >= max(s.caution.pacing.until, self.settled_at + HOLDING.pause_s)
-            and not s.ground.is_contended
-        )
+    def _refused(self, s: Scene) -> Visit | None:
+        may = s.t >= max(s.caution.pacing.until, self.settled_at + HOLDING.pause_s)
+        return look_at_refusals(s, self.home, self.recent) if may else None
 
     def _half(self, s: Scene, before: Point) -> Decision:
         return self._begin(s, Visit("half", max(1, round(self.home / 2)), self.home, before, rounds=2))
@@ -193,24 +193,28 @@ class Hold(Struct, tag="hold"):
     # away
 
     def _away(self, s: Scene, visit: Visit) -> Decision | Search | Pace | None:
-        point = s.point()
-        self.latest = [*self.latest[-1:], point]
+        point = self.latest[-1]
         is_plain = visit.kind == "down" or (visit.kind == "up" and visit.is_back)
         is_burst = visit.kind == "down" and not visit.is_back and self._is_disturbed(s)
         if is_burst or (is_plain and self._turn(s.ground, self.latest) > 0):
             # Something else happened: what was under way says nothing.
-            self.visit, self.recent = None, self.latest
+            self.visit, self.recent = None, list(self.latest)
         elif not visit.is_back:
             if point.is_settled or visit.there.windows or visit.unsettled >= SIGHT.longest_settling:
                 visit.there.add(s.window, s.slots)
                 visit.is_back = visit.has_seen_enough(s.ground)
                 self.latest = []
             visit.unsettled += 1
-        elif visit.kind == "half" or not self._is_disturbed(s):
+        elif not visit.windows and visit.kind != "half" and self._is_disturbed(s):
+            # A burst after the visit is not the visit's doing; one that stays makes what was under way worthless.
+            visit.troubled += 1
+            if visit.troubled > HOLDING.burst_windows:
+                self.visit, self.recent = None, []
+        else:
             visit.after.add(s.window, s.slots)
             if visit.is_back_for_long:
-                self.visit, self.recent = None, [visit.after]
-                judges = {"half": self._after_half, "rate": self._after_rate}
+                self.visit, self.recent, self.latest = None, [visit.after], []
+                judges = {"half": self._after_half, "rate": self._after_refused, "room": self._after_refused}
                 return judges.get(visit.kind, self._after)(s, visit)
         return None
 
@@ -246,13 +250,23 @@ class Hold(Struct, tag="hold"):
         self.strain = visit.after.strain
         return Decision(self.home)
 
-    def _after_rate(self, s: Scene, visit: Visit) -> Decision | Pace:
+    def _after_refused(self, s: Scene, visit: Visit) -> Decision | Pace:
+        """Fewer slots, or a rate, where refusals stayed away there, came back here, and no page was lost for that."""
         from proxy.learn.modes.pace import Pace
 
-        there, here = visit.there, visit.here
-        is_rate = there.carried > here.carried and there.refusing < here.refusing / 2
+        there = visit.there
+        here = min(visit.before.refusing, visit.after.refusing)
+        is_it = there.carried > visit.here.carried and there.refusing < here / 2
+        if visit.kind == "room" and not is_it:
+            return self._begin(s, rate_visit(s, self.home, visit.after))
+        is_rate = is_it and visit.kind == "rate"
         s.caution.pacing.begin(s.t, HOLDING.pause_longest_s, was_vain=not is_rate)
-        return Pace(rate=visit.rate, home=self.home, usual=there.refusing) if is_rate else Decision(self.home)
+        if is_rate:
+            return Pace(rate=visit.rate, home=self.home, usual=there.refusing)
+        if not is_it:
+            return Decision(self.home)
+        said = f"{visit.n} slots: {there.refusing:.0%} were refused, {here:.0%} with {self.home}"
+        return self._move(s, visit.n, said)
 
     def _search(self, here: Point, start: float) -> Search:
         from proxy.learn.modes.search import Search
@@ -261,10 +275,5 @@ class Hold(Struct, tag="hold"):
 
     def _move(self, s: Scene, n: int, why: str) -> Decision:
         """Take another height."""
-        self.home, self.recent, self.settled_at = n, [], s.t
+        self.home, self.recent, self.latest, self.settled_at = n, [], [], s.t
         return Decision(n, because=why)
-
-
-def room(s: Scene, home: int, rate: float) -> int:
-    """Return the slots that let a rate be used up: half as many again as are in use on average, and no less than the height."""
-    return max(home, s.window.pods, math.ceil(HOLDING.room * rate * (s.ground.floor_s or s.ground.latency_s)))

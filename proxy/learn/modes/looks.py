@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from proxy.learn.evidence.belief import best, expected, promise
-from proxy.learn.evidence.ground import Point
+from proxy.learn.evidence.ground import Point, tail
+from proxy.learn.evidence.visit import Visit
 from proxy.learn.parameters import HOLDING, LOOKING, SEARCHING, SIGHT
 from proxy.learn.scene import Scene
 
@@ -60,3 +61,28 @@ def best_height(s: Scene, slots: int, here: Point, strain: float | None = None) 
     if not here.is_short and top > u - LOOKING.least:
         return slots  # slots that lie idle cost nothing, and a pod may want them the next moment
     return max(1, round(base * math.exp(top - u)))
+
+
+def look_at_refusals(s: Scene, home: int, recent: list[Point]) -> Visit | None:
+    """Return a look at fewer slots, or at a rate, where refusals at the door go on while latency is at its floor.
+
+    It lasts as long as what it is held against.
+    """
+    here = tail(recent, HOLDING.refused_windows)
+    is_telling = here.ok > 0 and here.fast >= HOLDING.refused_few
+    if not is_telling or here.refusing < HOLDING.refused_share or s.ground.is_contended:
+        return None
+    worked_on = max(1, math.ceil(here.per_s * s.ground.latency_s))
+    if math.log(home / worked_on) > HOLDING.vain:
+        return Visit("room", worked_on, home, here, windows=here.windows)
+    return rate_visit(s, home, here)
+
+
+def rate_visit(s: Scene, home: int, here: Point) -> Visit:
+    """Return a look at the rate that was carried here."""
+    return Visit("rate", room(s, home, here.per_s), home, here, here.per_s, windows=here.windows)
+
+
+def room(s: Scene, home: int, rate: float) -> int:
+    """Return the slots that let a rate be used up: half as many again as are in use on average, and no less than the height."""
+    return max(home, s.window.pods, math.ceil(HOLDING.room * rate * (s.ground.floor_s or s.ground.latency_s)))

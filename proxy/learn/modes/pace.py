@@ -14,7 +14,8 @@ from msgspec import Struct, field
 
 from proxy.learn.decision import Decision
 from proxy.learn.evidence.ground import Point, joined, tail
-from proxy.learn.modes.hold import Hold, room
+from proxy.learn.modes.hold import Hold
+from proxy.learn.modes.looks import room
 from proxy.learn.parameters import PACING, SIGHT
 from proxy.learn.scene import Scene
 

@@ -9,6 +9,8 @@ import math
 import random
 from collections.abc import Callable
 
+import pytest
+
 from proxy.learn.decision import Decision
 from proxy.learn.evidence.ground import Point, tail
 from proxy.learn.evidence.tally import Window
@@ -50,6 +52,34 @@ def started(decision: Decision, rng: random.Random) -> tuple[int, float]:
     return int(count) + (rng.random() < count % 1.0), per_s * LATENCY_S
 
 
+def quota(rng: random.Random, a_second: int) -> Upstream:
+    """So many pages in each second; what comes after them is refused."""
+    windows, left = 0, a_second
+
+    def carry(decision: Decision) -> Window:
+        nonlocal windows, left
+        if windows % 2 == 0:
+            left = a_second
+        windows += 1
+        attempts, n = started(decision, rng)
+        ok = min(attempts, left)
+        left -= ok
+        return window(ok, attempts - ok, n)
+
+    return carry
+
+
+def pool(rng: random.Random, room: Callable[[], int]) -> Upstream:
+    """So many at once; what is beyond is refused."""
+
+    def carry(decision: Decision) -> Window:
+        attempts, n = started(decision, rng)
+        ok = min(attempts, round(room() * PERIOD_S / LATENCY_S))
+        return window(ok, attempts - ok, n)
+
+    return carry
+
+
 def run(learner: Learner, carry: Upstream, windows: int) -> float:
     """Return the share of the attempts that were refused."""
     decision = Decision(max(1, learner.slots), learner.rate)
@@ -58,6 +88,30 @@ def run(learner: Learner, carry: Upstream, windows: int) -> float:
         seen.append(carry(decision))
         decision = learner.step(seen[-1])
     return sum(w.fast for w in seen) / sum(w.attempts for w in seen)
+
+
+@pytest.mark.parametrize("a_second", [4, 9, 40, 115])
+def test_a_quota_of_a_second_is_not_run_into_for_ever(a_second: int) -> None:
+    """With half of each quota in a window every other one looked like trouble, and a handful of pages like nothing at all."""
+    learner, carry = Learner(start=4), quota(random.Random(a_second), a_second)
+    run(learner, carry, 300)
+    assert run(learner, carry, 300) < 0.15, learner.notes
+
+
+def test_a_pool_that_loses_its_room_during_a_visit_is_left_again() -> None:
+    """What was seen after a visit used to be waited for as long as it was trouble, for minutes."""
+    room = 30
+    learner = Learner.at(30)
+    run(learner, pool(random.Random(3), lambda: room), 40)
+    for _ in range(200):
+        if isinstance(learner.mode, Hold) and learner.mode.visit and learner.mode.visit.kind == "down":
+            break
+        run(learner, pool(random.Random(4), lambda: room), 1)
+    assert isinstance(learner.mode, Hold)
+    assert learner.mode.visit
+    room = 15
+    run(learner, pool(random.Random(5), lambda: room), 60)
+    assert learner.resting <= 20, learner.notes
 
 
 def test_a_rate_that_steps_down_without_effect_is_no_rate() -> None:
