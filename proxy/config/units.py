@@ -14,13 +14,28 @@ _SIZE = re.compile(r"([0-9]+)(B|KiB|MiB|GiB)?")
 _BYTES = {None: 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
+_MOST_CHARACTERS = 32
+"""Longest text that is looked at. Apps send durations as well, and searching 12,000 digits for a unit takes seconds."""
+
+
+def _bounded(value: Any) -> str:
+    """Return a text to parse; nothing, which is never right, where it is too long to be one."""
+    if isinstance(value, str):
+        value = value.strip() if len(value) <= 2 * _MOST_CHARACTERS else ""
+    text = str(value) if not isinstance(value, int) or value.bit_length() < 128 else ""
+    return text if len(text) <= _MOST_CHARACTERS else ""
+
+
 def parse_duration(value: Any) -> float:
     """Return seconds. Accepts a number of seconds or number-unit pairs such as ``1m30s``; ValueError names the rule."""
     if isinstance(value, bool):
         raise ValueError("a duration such as 250ms, 30s or 5m")
     if isinstance(value, int | float):
-        return float(value)
-    text = str(value).strip()
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise ValueError("a duration such as 250ms, 30s or 5m") from error
+    text = _bounded(value)
     pairs = _DURATION.findall(text)
     if not pairs or "".join(number + unit for number, unit in pairs) != text:
         raise ValueError("a duration such as 250ms, 30s or 5m")
@@ -29,7 +44,7 @@ def parse_duration(value: Any) -> float:
 
 def parse_size(value: Any) -> int:
     """Return bytes. Accepts a whole number or one with B, KiB, MiB or GiB; ValueError names the rule."""
-    match = None if isinstance(value, bool) else _SIZE.fullmatch(str(value).strip())
+    match = None if isinstance(value, bool) else _SIZE.fullmatch(_bounded(value))
     if match is None:
         raise ValueError("a size such as 4096, 64KiB or 1MiB")
     return int(match[1]) * _BYTES[match[2]]

@@ -33,6 +33,8 @@ _TOO_DEEP = f"nested more than {DEEPEST} deep"
 MOST_VALUES = 100_000
 """Values of one text, each alias counted with all that it stands for."""
 
+_MOST_DIGITS = 64
+
 _CORE = "tag:yaml.org,2002:"
 _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
@@ -244,7 +246,11 @@ class _Builder:
         try:
             return _READERS[kind](text)
         except ValueError:
-            rule = f"a number of {len(text)} digits is too long" if len(text) > 64 else f"this is no {kind}"
+            rule = (
+                f"a number of {len(text)} digits is too long"
+                if len(text) > _MOST_DIGITS
+                else f"this is no {kind}"
+            )
         except KeyError:
             rule = f"the tag {node.tag} is not taken: use no tags"
         self.problems.append(_at(node.start_mark, rule))
@@ -256,7 +262,7 @@ class _Builder:
 
 
 def _int(text: str) -> int:
-    if not _INT.fullmatch(text):
+    if not _INT.fullmatch(text) or len(text) > _MOST_DIGITS:
         raise ValueError(text)
     return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
 

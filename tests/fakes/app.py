@@ -162,7 +162,7 @@ class App:
 
 def request(target: str = "/", method: str = "GET", headers: Iterable[str] = (), body: bytes = b"") -> bytes:
     """A request with a Host, and a Content-Length where there is a body."""
-    lines = [f"{method} {target} HTTP/1.1", "Host: app.example", *headers]
+    lines = [f"{method} {target} HTTP/1.1", "Host: app.test", *headers]
     if body:
         lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body

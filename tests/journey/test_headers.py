@@ -230,7 +230,9 @@ def test_a_body_that_is_there_already_needs_no_100() -> None:
     "line",
     ["Sidegate-Timeout: soon", "Sidegate-Timeout: -1s", "Sidegate-Timeout:", "Sidegate-Timeout: 0s", "Sidegate-Attempts: 0",
      "Sidegate-Attempts: many", "Sidegate-Attempts: 1001", "Sidegate-Attempts: -1", "Sidegate-Attempts:",
-     "Sidegate-Attempts: \xb2", "Sidegate-Attempts: 1000000000000", "Sidegate-Priority: urgent", "Sidegate-Priority:"],
+     "Sidegate-Attempts: \xb2", "Sidegate-Attempts: 1000000000000", "Sidegate-Attempts: 000100000000",
+     "Sidegate-Attempts: 000100" + "0" * 5000,
+     "Sidegate-Timeout: " + "7" * 12_000, "Sidegate-Timeout: " + "1s" * 6000, "Sidegate-Priority: urgent", "Sidegate-Priority:"],
 )  # fmt: skip
 def test_a_wish_that_makes_no_sense_is_400_and_names_the_header(line: str) -> None:
     async def trace() -> None:
@@ -306,7 +308,7 @@ def test_options_asterisk_reaches_the_upstream() -> None:
     run(trace())
 
 
-@pytest.mark.parametrize(("policy", "host"), [("upstream", None), ("preserve", "app.example")])
+@pytest.mark.parametrize(("policy", "host"), [("upstream", None), ("preserve", "app.test")])
 def test_host_is_the_upstreams_or_the_apps(policy: str, host: str | None) -> None:
     async def trace() -> None:
         origin = Origin()

@@ -56,6 +56,19 @@ def test_sizes_are_what_people_write(text: str | int, size: int) -> None:
     assert parse_size(text) == size
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["7" * 12_000, "7" * 12_000 + "s", "1s" * 6000, " " * 12_000 + "1s", 10**5000, "0." + "0" * 99 + "1s"],
+    ids=["digits", "unit", "pairs", "blanks", "number", "fraction"],
+)
+def test_what_is_too_long_is_refused_before_it_is_read(text: str | int) -> None:
+    """An app sends durations too: 12,000 digits took seconds."""
+    with pytest.raises(ValueError, match="size"):
+        parse_size(text)
+    with pytest.raises(ValueError, match="duration"):
+        parse_duration(text)
+
+
 @pytest.mark.parametrize("text", ["", "64KB", "1.5MiB", "-1", "1 MiB", True, None, 1.5])
 def test_what_is_no_size_is_refused_with_the_rule(text: object) -> None:
     with pytest.raises(ValueError, match="size"):

@@ -57,6 +57,7 @@ def test_plain_words_are_read_as_yaml_1_2_has_them(text: str, value: object) -> 
         ("a: !!int x", 1, "this is no int"),
         ("a: !!bool on", 1, "this is no bool"),
         ("a: " + "7" * 5000, 1, "too long"),
+        ("a: 0x" + "f" * 5000, 1, "too long"),
         ("? [a]\n: b", 1, "a key must be a word"),
         ("a: &a [*a]", 1, "deep"),
         ("<<: 5", 1, "<< takes a section"),
