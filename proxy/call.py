@@ -24,6 +24,8 @@ from proxy.wire.response import Response
 class Client(ClientStream, Protocol):
     """The app's connection, with its request bodies."""
 
+    tied: Connection | None
+
     @property
     def idle_since(self) -> float:
         """Monotonic seconds: when its last answer ended, or it was opened. Stays while a call is under way."""

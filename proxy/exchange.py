@@ -240,6 +240,7 @@ class Exchange:
         return Attempt(
             call.upstream,
             client.signal,
+            client,
             client if call.request.facts.speaks_1_1 else None,
             outcome,
             route.attempt,

@@ -87,6 +87,7 @@ class Downstream(asyncio.Protocol):
         "is_gone",
         "is_write_paused",
         "signal",
+        "tied",
     )
 
     _transport: asyncio.Transport
@@ -104,6 +105,7 @@ class Downstream(asyncio.Protocol):
         self._has_ended = False
         self._discarded_bytes = 0
         self.signal = Signal(loop)
+        self.tied: Connection | None = None
         self.deadline = NEVER
         self.has_expired = False
         self.idle_since = 0.0
@@ -153,6 +155,8 @@ class Downstream(asyncio.Protocol):
         self.is_gone = True
         self._listener.deadlines.discard(self)
         self._listener.connection_closed(self)
+        if self.tied is not None:
+            self.tied.transport.abort()
         if self._splice is not None:
             self._splice.end()
         elif self._task is not None:
@@ -354,11 +358,12 @@ class Downstream(asyncio.Protocol):
             self._close(lingering=False)
             return False
         if self.has_expired:
-            if parser.is_in_head:
+            is_slow = parser.is_in_head
+            if is_slow:
                 self._refuse(
                     Problem.SLOW, f"no whole request head within {self._listener.head_timeout_s:g} s"
                 )
-            self._close(lingering=False)
+            self._close(lingering=is_slow)
             return False
         if parser.is_in_head:
             self._expire_at(min(self.deadline, self._listener.monotonic() + self._listener.head_timeout_s))

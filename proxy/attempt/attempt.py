@@ -31,6 +31,13 @@ class InterimSink(Protocol):
         """Send ``data``."""
 
 
+class Owner(Protocol):
+    """The app's connection. ``tied`` is a connection that serves nobody else, for the upstream knows it by a login."""
+
+    tied: Connection | None
+    is_gone: bool
+
+
 class AttemptLimits:
     """How long and how much one attempt may take; durations in seconds."""
 
@@ -51,11 +58,13 @@ class Attempt:
     _sent_at = 0.0
     _is_sent = True
     _is_passed_on = False
+    _is_tied = False
 
     def __init__(
         self,
         upstream: Upstream,
         signal: Signal,
+        owner: Owner,
         app: InterimSink | None,
         outcome: AttemptOutcome,
         limits: AttemptLimits,
@@ -67,6 +76,7 @@ class Attempt:
         self._pool = upstream.pool
         self._signal = signal
         self._app = app
+        self._owner = owner
         self.outcome = outcome
         self._limits = limits
         self._deadline = deadline
@@ -76,7 +86,12 @@ class Attempt:
         """Send the request, return its answer, whole or streaming; None when there is none worth the name."""
         outcome = self.outcome
         now = outcome.started_at
-        connection = None if fresh else self._pool.try_take(now)
+        connection = None
+        if outgoing.request.facts.logs_in or self._owner.tied is not None:
+            self._is_tied = True
+            connection = self._take_tied(now, fresh)
+        elif not fresh:
+            connection = self._pool.try_take(now)
         if connection is None:
             connection = await self._connect(fresh)
             if connection is None:
@@ -119,6 +134,16 @@ class Attempt:
         if connection.parser.interim:
             self._pass_on_interim(connection)
         return self._answer(connection)
+
+    def _take_tied(self, now: float, fresh: bool) -> Connection | None:
+        """RFC 4559 §6: whose login a connection carries, to that app's connection it stays."""
+        tied, self._owner.tied = self._owner.tied, None
+        if tied is None:
+            return None
+        if not fresh and tied.is_fresh_enough(now, self._pool.idle_s, NEVER):
+            return tied
+        self._pool.discard(tied, "stale")
+        return None
 
     async def _connect(self, fresh: bool) -> Connection | None:
         outcome = self.outcome
@@ -255,6 +280,7 @@ class Attempt:
                 return chunks
             if parser.is_whole or parser.error or connection.is_lost or connection.has_expired:
                 break
+            connection.resume_reading()
             await self._signal.wait()
         outcome = self.outcome
         now = outcome.ended_at = self._monotonic()
@@ -274,14 +300,13 @@ class Attempt:
         """Stop reading: the app is slower than the upstream."""
         connection = self._connection
         if connection is not None and not connection.is_lost:
-            connection.transport.pause_reading()
+            connection.pause_reading()
             connection.wait_until(NEVER)
 
     def resume(self) -> None:
-        """Read on."""
+        """Read on, once what is here is taken."""
         connection = self._connection
         if connection is not None and not connection.is_lost:
-            connection.transport.resume_reading()
             connection.wait_until(self._monotonic() + self._limits.body_idle_s)
 
     def switch(self) -> Connection:
@@ -301,7 +326,10 @@ class Attempt:
         if connection is None:
             return
         self._connection = None
-        if self._is_sent and connection.is_reusable:
+        if self._is_tied and self._is_sent and connection.is_reusable and not self._owner.is_gone:
+            connection.end(outcome.ended_at)
+            self._owner.tied = connection
+        elif self._is_sent and connection.is_reusable and not self._is_tied:
             self._pool.give_back(connection, outcome.ended_at)
         else:
             self._pool.discard(connection, "not reusable" if connection.parser.is_whole else "unread")

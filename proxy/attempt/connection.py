@@ -14,6 +14,8 @@ from proxy.base.splice import Splice
 from proxy.wire.response_parser import ResponseParser
 
 _TRUST_IDLE_S = 0.002
+_UNREAD_BYTES = 100 << 10
+"""Bytes of an answer that is passed on after which reading pauses until they are taken: libuv would read eight megabytes on."""
 _LONGEST_EARLY_S = 1.0
 
 
@@ -43,6 +45,7 @@ class Connection(asyncio.Protocol):
     is_write_paused: bool = False
     _call_deadline: float = NEVER
     _body_idle_s: float = NEVER
+    _is_reading_paused: bool = False
     _poll: Any = None
     splice: Splice | None = None
     early: list[bytes] | None = None
@@ -115,6 +118,7 @@ class Connection(asyncio.Protocol):
         self.signal = None
         self.deadline = NEVER
         self.idle_since = now
+        self.resume_reading()
         head = self.parser.head
         if head is not None and head.kept_for_s is not None:
             # The upstream counts from an earlier moment than we do, and its close is on its way for a while.
@@ -191,6 +195,8 @@ class Connection(asyncio.Protocol):
         parser = self.parser
         parser.feed(data)
         if self.has_news or parser.interim:
+            if parser.unread_bytes >= _UNREAD_BYTES and not parser.is_whole:
+                self.pause_reading()
             signal.fire()
         elif parser.head is not None:
             self.wait_until(self._monotonic() + self._body_idle_s)
@@ -201,6 +207,18 @@ class Connection(asyncio.Protocol):
             return True
         self.parser.end()
         return False
+
+    def pause_reading(self) -> None:
+        """Read no more until ``resume_reading``."""
+        if not self._is_reading_paused and not self.is_lost:
+            self._is_reading_paused = True
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on, where reading was paused."""
+        if self._is_reading_paused and not self.is_lost:
+            self._is_reading_paused = False
+            self.transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_lost = True

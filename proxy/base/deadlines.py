@@ -55,9 +55,11 @@ class Deadlines:
         if deadline >= self.next_sweep:
             return
         now = self._monotonic()
+        delay_s = min(max(deadline - now, TICK_S), _LONGEST_NAP_S)
+        if now + delay_s >= self.next_sweep:
+            return  # put off by whoever is overdue and moves, a sweep would never come
         if self._timer is not None:
             self._timer.cancel()
-        delay_s = min(max(deadline - now, TICK_S), _LONGEST_NAP_S)
         self.next_sweep = now + delay_s
         self._timer = self._loop.call_later(delay_s, self._sweep)
 

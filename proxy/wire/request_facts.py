@@ -20,6 +20,7 @@ _INTERESTING = HOP_BY_HOP | {
     b"expect",
     b"via",
     b"idempotency-key",
+    b"authorization",
     b"max-forwards",
     b"sidegate-timeout",
     b"sidegate-attempts",
@@ -41,7 +42,8 @@ class RequestFacts:
 
     ``lines`` holds the header lines to forward, byte for byte and ended by CRLF each, without Host and without framing that has
     to change. ``content_length`` is None where the message has none; ``chunked`` excludes it. The three ``wanted_*`` are the
-    app's own wishes, unparsed, taken from headers that are not forwarded. ``upgrade`` is the protocol that the app would
+    app's own wishes, unparsed, taken from headers that are not forwarded. ``logs_in`` says that it is the connection that is
+    logged in, not the request (NTLM, Negotiate). ``upgrade`` is the protocol that the app would
     switch to; h2c is not told, for such a call can go on in HTTP/1.1. ``encoded`` is the encoder's to keep what it made of
     these facts. ``is_plain`` says that there is nothing about this head but lines to forward.
     """
@@ -58,6 +60,7 @@ class RequestFacts:
     max_forwards: bytes | None = None
     stops_here: bool = False
     has_idempotency_key: bool = False
+    logs_in: bool = False
     wanted_timeout: bytes | None = None
     wanted_attempts: bytes | None = None
     wanted_priority: bytes | None = None
@@ -121,6 +124,8 @@ def _note(facts: RequestFacts, low: bytes, value: bytes) -> None:
         facts.via.append(value)
     elif low == b"idempotency-key":
         facts.has_idempotency_key = bool(value)
+    elif low == b"authorization":
+        facts.logs_in = value[:10].lower().startswith((b"ntlm ", b"negotiate "))
     elif low == b"max-forwards":
         facts.max_forwards = value
     elif low == b"sidegate-timeout":

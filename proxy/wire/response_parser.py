@@ -152,6 +152,11 @@ class ResponseParser:
         if head is not None and head.body_end is BodyEnd.CLOSE and not self.error:
             self.is_whole = True
 
+    @property
+    def unread_bytes(self) -> int:
+        """Body bytes that nobody has taken yet."""
+        return sum([len(chunk) for chunk in self.chunks])
+
     def take_chunks(self) -> list[bytes]:
         """Return the body bytes that have arrived since the last call."""
         chunks, self.chunks = self.chunks, []

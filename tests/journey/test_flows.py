@@ -155,3 +155,25 @@ def test_connections_of_one_moment_do_not_reach_their_age_in_one_moment() -> Non
             assert all(0.9 <= share <= 1.0 for share in shares)
 
     run(trace())
+
+
+def test_of_an_answer_that_is_passed_on_little_is_read_ahead() -> None:
+    """libuv hands over eight megabytes in one turn of the loop, if nobody pauses it: seven were kept for each slow reader."""
+    piece, pieces = b"x" * 60_000, 100
+
+    async def play(line: Line, _: bytes) -> None:
+        line.give(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (pieces * len(piece)))
+        for _ in range(pieces):
+            line.give(piece)
+
+    async def trace() -> None:
+        async with IndoorHouse(IndoorOrigin(play), **ONCE, body={"verify_up_to": 1000}) as house:
+            app = house.ask(takes=False)
+            await head_on(app)
+            await asyncio.sleep(1.0)
+            assert len(app.written) < 5 * len(piece)
+            app.take_all()
+            await until(lambda: house.witness.calls, "it has ended")
+            assert len(app.written.partition(b"\r\n\r\n")[2]) == pieces * len(piece)
+
+    run(trace())

@@ -72,16 +72,16 @@ def test_an_error_of_our_own_is_answered_500_and_told_to_nobody_as_the_upstreams
 def test_an_error_of_our_own_in_mid_answer_breaks_it_off() -> None:
     """A second head behind half an answer would be read as its body."""
 
-    def fails() -> None:
+    def fails() -> int:
         raise ZeroDivisionError
 
     async def large(line: Line, _: bytes) -> None:
-        line.pause_reading = fails  # type: ignore[method-assign]
         line.give(b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n" + b"x" * 2_000_000)
 
     async def trace() -> None:
         async with IndoorHouse(IndoorOrigin(large)) as house:
             app = house.ask(b"/1", takes=False)
+            app.get_write_buffer_size = fails  # type: ignore[method-assign]
             await app.until(lambda: app.is_closed)
             assert bytes(app.written).count(b"HTTP/1.1 ") == 1
             assert [each.reason for each in house.witness.calls] == [Reason.INTERNAL]

@@ -64,6 +64,46 @@ def test_a_deadline_moved_closer_is_noticed_after_hurrying() -> None:
     run(trace())
 
 
+def test_somebody_overdue_who_keeps_moving_does_not_put_the_sweep_off() -> None:
+    """Forty clients that trickled their heads, a byte each 10 ms, were never told that their time was up."""
+
+    async def trace() -> None:
+        deadlines = Deadlines(asyncio.get_running_loop(), now)
+        waiting = Waiting(now() + 0.05)
+        deadlines.add(waiting)
+        ends = now() + 1.0
+        while not waiting.told.is_set() and now() < ends:
+            deadlines.hurry(min(waiting.deadline, now() + 0.05))
+            await asyncio.sleep(0.001)
+        assert waiting.told_at <= ends - 0.85
+        deadlines.close()
+
+    run(trace())
+
+
+def test_a_sweep_that_comes_late_reads_first() -> None:
+    """The process was stopped, or out of CPU: what has arrived meanwhile is read before anything expires."""
+
+    async def trace() -> None:
+        loop = asyncio.get_running_loop()
+        clock = {"ahead": 0.0}
+        deadlines = Deadlines(loop, lambda: now() + clock["ahead"])
+        waiting = Waiting(now() + 0.05)
+        deadlines.add(waiting)
+        clock["ahead"] = 60.0
+        await asyncio.sleep(0.06)
+        assert not waiting.told.is_set(), "the loop may read"
+        waiting.deadline = now() + 120.0
+        await asyncio.sleep(0.5)
+        assert not waiting.told.is_set(), "what was read has moved the deadline"
+        waiting.deadline = now()
+        deadlines.hurry(waiting.deadline)
+        await soon(waiting.told.wait())
+        deadlines.close()
+
+    run(trace())
+
+
 def test_one_that_leaves_while_others_expire_is_not_told() -> None:
     async def trace() -> None:
         deadlines = Deadlines(asyncio.get_running_loop(), now)
