@@ -26,6 +26,9 @@ class Client(ClientStream, Protocol):
 
     tied: Connection | None
 
+    def hold(self, answer_bytes: int) -> None:
+        """So many bytes of an answer are held until the app has taken them."""
+
     @property
     def idle_since(self) -> float:
         """Monotonic seconds: when its last answer ended, or it was opened. Stays while a call is under way."""
@@ -55,6 +58,10 @@ class Call:
         outcome: ExchangeOutcome,
     ) -> None:
         self.last: Response | None = None
+        self.body_bytes = 0
+        """Bytes taken for the request's body."""
+        self.answer_bytes = 0
+        """Bytes taken for the answer."""
         self.permit: Permit | None = None
         self.upstream = upstream
         self.plan = plan

@@ -20,8 +20,9 @@ from proxy.admit.waiter import Denied
 from proxy.attempt.attempt import Attempt
 from proxy.attempt.elsewhere import Elsewhere
 from proxy.base.errors import ConnectError
+from proxy.base.held import HeldBytes
 from proxy.base.outcomes import PROBE, AttemptOutcome, ExchangeOutcome
-from proxy.base.reasons import Reason
+from proxy.base.reasons import Problem, Reason
 from proxy.call import Call, Client
 from proxy.judge.poison import PoisonRecord
 from proxy.judge.retry import Decision
@@ -35,6 +36,9 @@ from proxy.wire.response import Response
 
 _log = logging.getLogger("sidegate.exchange")
 
+_NO_ROOM: Final = Denial(Reason.DEADLINE, "no room for the answer in time (body.held_in_all)")
+_READ_AHEAD_BYTES: Final = 128 << 10
+"""What is held of an answer that streams, about."""
 _SHORTEST_S: Final = 0.001
 """A call that was held has waited for its turn as well when that took this long."""
 
@@ -71,6 +75,8 @@ class Exchange:
         *,
         responder: Responder,
         elsewhere: Elsewhere,
+        bodies: HeldBytes,
+        answers: HeldBytes,
         poison: PoisonRecord,
         monotonic: Callable[[], float],
     ) -> None:
@@ -80,6 +86,8 @@ class Exchange:
         self._monotonic = monotonic
         self._responder = responder
         self._elsewhere = elsewhere
+        self.bodies = bodies
+        self.answers = answers
         self.pauses = Pauses(observer, monotonic)
         self.calls_under_way = 0
 
@@ -110,6 +118,10 @@ class Exchange:
             self.calls_under_way -= 1
             if call.permit is not None:
                 call.permit.release()
+            if call.body_bytes:
+                self.bodies.give(call.body_bytes)
+            if call.answer_bytes:
+                client.hold(call.answer_bytes)
             outcome.ended_at = self._monotonic()
             self._observer.call(outcome)
 
@@ -122,6 +134,13 @@ class Exchange:
         is_fresh = call.request.elsewhere is not None and not call.trial.is_repeatable
         limiter = call.route.limiter
         while True:
+            if not call.answer_bytes:
+                count = min(self.answers.usual, call.route.attempt.verify_bytes) + 1
+                if not self.answers.try_take(count) and not await self._wait_for_room(
+                    self.answers, count, call.deadline
+                ):
+                    return self._answer_with_what_there_is(call, _NO_ROOM)
+                call.answer_bytes = count
             call.permit = limiter.try_enter()
             if call.permit is None:
                 denied = await self._wait_for_turn(call)
@@ -132,6 +151,7 @@ class Exchange:
             decision = Decision.FINAL
             try:
                 response = await attempt.run(call.outgoing, is_fresh or outcome.kind == PROBE)
+                self._note_size(call, response)
                 if response is None or outcome.status >= 400 or call.route.policy.reads_bodies:
                     decision = self._judge(call, outcome, response)
                 if outcome.status == SWITCHED and response is not None:
@@ -165,6 +185,15 @@ class Exchange:
         """Take the body in, up to what is kept for a replay; what is larger streams, and is sent once."""
         request, outgoing = call.request, call.outgoing
         cap_bytes = call.route.replay_bytes
+        size = request.facts.content_length
+        if size is None or size <= cap_bytes:
+            # Of a body without a length as much may be kept as of any.
+            wanted = cap_bytes if size is None else size
+            if not self.bodies.try_take(wanted) and not await self._wait_for_room(
+                self.bodies, wanted, call.deadline
+            ):
+                return Refusal(Problem.SLOW, "no room for the body in time (body.held_in_all)")
+            call.body_bytes = wanted
         refusal = await call.client.collect_body(
             request, cap_bytes, call.route.attempt.body_idle_s, call.deadline
         )
@@ -179,10 +208,35 @@ class Exchange:
             )
         else:
             call.outcome.bytes_out = request.waiting_bytes
+            self.bodies.grow(request.waiting_bytes - call.body_bytes)
+            call.body_bytes = request.waiting_bytes
             outgoing.body = request.take_all()
         return None
 
     # admit
+
+    async def _wait_for_room(self, held: HeldBytes, count: int, deadline: float) -> bool:
+        """Take room for ``count`` bytes; False where there is none by the deadline."""
+        started = self._monotonic()
+        try:
+            async with asyncio.timeout(deadline - started):
+                await held.take(count)
+            return True
+        except TimeoutError:
+            return False
+        finally:
+            self._observer.waited("queue", self._monotonic() - started)
+
+    def _note_size(self, call: Call, response: Response | None) -> None:
+        """What was taken for the answer becomes what it is: one that streams holds what is read ahead of the app."""
+        size = _READ_AHEAD_BYTES
+        if response is None:
+            size = 0
+        elif response.rest is None:
+            size = response.body_bytes
+            self.answers.note(size)
+        self.answers.grow(size + 1 - call.answer_bytes)
+        call.answer_bytes = size + 1
 
     async def _wait_for_turn(self, call: Call) -> Denial | None:
         """Queue for a slot and a token; a denial when it comes to nothing."""

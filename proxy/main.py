@@ -36,6 +36,7 @@ from proxy.attempt.upstream import Upstream
 from proxy.base.clock import Clock, SystemClock
 from proxy.base.deadlines import Deadlines
 from proxy.base.descriptors import places, raise_limit
+from proxy.base.held import HeldBytes, room_for_bodies
 from proxy.base.listening import joined
 from proxy.config.load import ConfigError, Sources
 from proxy.config.mismatch import mismatches
@@ -140,10 +141,13 @@ class Sidecar:
         self.poison = PoisonRecord()
         self.elsewhere = Elsewhere(self.deadlines, monotonic=clock.monotonic, rng=rng)
         self._passthrough = self._make_passthrough()
+        room = settings.body.held_in_all or room_for_bodies()
         self.exchange = Exchange(
             self._make_plan(settings),
             self.observer,
             elsewhere=self.elsewhere,
+            bodies=HeldBytes(room // 2, 0),
+            answers=HeldBytes(room // 2, settings.body.verify_up_to),
             responder=Responder(self._via, self._make_places(settings)),
             poison=self.poison,
             monotonic=clock.monotonic,
@@ -509,6 +513,8 @@ class Sidecar:
             }
         )
         self.limiters.let_go(self.exchange.calls_under_way)
+        room = settings.body.held_in_all or room_for_bodies()
+        self.exchange.bodies.limit = self.exchange.answers.limit = room // 2
         pool = settings.pool
         self.pool.max_connections = pool.max_connections
         self.pool.idle_s = pool.idle

@@ -27,7 +27,7 @@ from proxy.wire.request_parser import Request, RequestParser
 
 _log = logging.getLogger("sidegate.accept")
 
-_READ_AHEAD_BYTES = 256 << 10
+_READ_AHEAD_BYTES = 100 << 10
 _LINGER_S = 2.0
 _LINGER_BYTES = 1 << 20
 _LAST_MARKS = CLOSES + b"\r\n"
@@ -70,6 +70,7 @@ class Downstream(asyncio.Protocol):
     __slots__ = (
         "_discarded_bytes",
         "_has_ended",
+        "_held_bytes",
         "_is_closing",
         "_is_lingering",
         "_is_reading_paused",
@@ -104,6 +105,7 @@ class Downstream(asyncio.Protocol):
         self._is_lingering = False
         self._has_ended = False
         self._discarded_bytes = 0
+        self._held_bytes = 0
         self.signal = Signal(loop)
         self.tied: Connection | None = None
         self.deadline = NEVER
@@ -153,6 +155,7 @@ class Downstream(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_gone = True
+        self._give_back_held()
         self._listener.deadlines.discard(self)
         self._listener.connection_closed(self)
         if self.tied is not None:
@@ -170,6 +173,7 @@ class Downstream(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.is_write_paused = False
+        self._give_back_held()
         if self._splice is not None:
             self._splice.resume(self._transport)
         self.signal.fire()
@@ -189,6 +193,18 @@ class Downstream(asyncio.Protocol):
         self.signal.fire()
 
     # what exchange and respond need
+
+    def hold(self, answer_bytes: int) -> None:
+        """So many bytes of an answer are held until the app has taken them."""
+        if self.is_write_paused and not self.is_gone:
+            self._held_bytes += answer_bytes
+        else:
+            self._listener.exchange.answers.give(answer_bytes)
+
+    def _give_back_held(self) -> None:
+        if self._held_bytes:
+            self._listener.exchange.answers.give(self._held_bytes)
+            self._held_bytes = 0
 
     def write(self, data: bytes) -> None:
         """Send ``data``; nothing happens once the app is gone."""
@@ -263,6 +279,7 @@ class Downstream(asyncio.Protocol):
         if facts.expects_continue and not request.is_whole and not request.waiting_bytes:
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._read_ahead_bytes = max(cap_bytes, _READ_AHEAD_BYTES)
+        self._resume_reading()
         seen = -1
         while not request.is_whole and request.waiting_bytes <= cap_bytes:
             failed = self._parser.failed

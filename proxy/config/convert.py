@@ -56,7 +56,7 @@ def _value(hint: Any, value: Any, problems: list[str], path: str) -> Any:
         return tuple(_value(of, item, problems, f"{path}[{number}]") for number, item in enumerate(value))
     try:
         unit = unit_of(hint)
-        given = PARSERS[unit](value) if unit is not None else value
+        given = PARSERS[unit](value) if unit is not None and value is not None else value
         return msgspec.convert(given, hint)
     except (ValueError, msgspec.ValidationError) as error:
         problems.append(f"{path}: {_rule(hint) or _said(error)} (got {shown(value, path)})")
@@ -90,7 +90,8 @@ def section_of(hint: Any) -> type[Section] | None:
 
 def unit_of(hint: Any) -> str | None:
     """Return the unit that a type's values are written in, if they are."""
-    for meta in getattr(hint, "__metadata__", ()):
+    arms = [hint, *(get_args(hint) if type(None) in get_args(hint) else ())]
+    for meta in [meta for arm in arms for meta in getattr(arm, "__metadata__", ())]:
         if isinstance(meta, msgspec.Meta) and meta.extra:
             unit: str | None = meta.extra.get("unit")
             return unit

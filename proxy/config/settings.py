@@ -277,6 +277,9 @@ class Body(Section, frozen=True):
     """Answers up to this size are passed on only once they are whole."""
     replay_up_to: Size = 1 << 20
     """Request bodies up to this size are kept so that they can be sent again."""
+    held_in_all: Size | None = None
+    """Bytes of all bodies that are kept at a time, half for each direction; a call beyond it waits before its attempt. null: a
+    third of the container's memory. Routes have no part of their own."""
 
 
 class Pool(Section, frozen=True):
