@@ -37,6 +37,8 @@ from proxy.wire.response import Response
 _log = logging.getLogger("sidegate.exchange")
 
 _NO_ROOM: Final = Denial(Reason.DEADLINE, "no room for the answer in time (body.held_in_all)")
+_SMALL_BYTES: Final = 16 << 10
+"""Answers up to this size are not accounted for: the limit bounds how many there are."""
 _READ_AHEAD_BYTES: Final = 128 << 10
 """What is held of an answer that streams, about."""
 _SHORTEST_S: Final = 0.001
@@ -134,8 +136,8 @@ class Exchange:
         is_fresh = call.request.elsewhere is not None and not call.trial.is_repeatable
         limiter = call.route.limiter
         while True:
-            if not call.answer_bytes:
-                count = min(self.answers.usual, call.route.attempt.verify_bytes) + 1
+            if not call.answer_bytes and self.answers.usual > _SMALL_BYTES:
+                count = min(int(self.answers.usual), call.route.attempt.verify_bytes)
                 if not self.answers.try_take(count) and not await self._wait_for_room(
                     self.answers, count, call.deadline
                 ):
@@ -151,7 +153,10 @@ class Exchange:
             decision = Decision.FINAL
             try:
                 response = await attempt.run(call.outgoing, is_fresh or outcome.kind == PROBE)
-                self._note_size(call, response)
+                if response is None or response.rest is not None or response.body_bytes > _SMALL_BYTES:
+                    self._note_size(call, response)
+                else:
+                    self.answers.note(response.body_bytes)
                 if response is None or outcome.status >= 400 or call.route.policy.reads_bodies:
                     decision = self._judge(call, outcome, response)
                 if outcome.status == SWITCHED and response is not None:
@@ -235,8 +240,8 @@ class Exchange:
         elif response.rest is None:
             size = response.body_bytes
             self.answers.note(size)
-        self.answers.grow(size + 1 - call.answer_bytes)
-        call.answer_bytes = size + 1
+        self.answers.grow(size - call.answer_bytes)
+        call.answer_bytes = size
 
     async def _wait_for_turn(self, call: Call) -> Denial | None:
         """Queue for a slot and a token; a denial when it comes to nothing."""

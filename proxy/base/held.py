@@ -21,20 +21,18 @@ _NO_LIMIT: Final = 1 << 60
 
 
 class HeldBytes:
-    """One bound. ``held`` is in bytes; one body is always let in, however large."""
+    """One bound. ``held`` is in bytes; one body is always let in, however large.
 
-    __slots__ = ("_usual", "_waiters", "held", "limit")
+    ``usual`` is what to take for an answer whose size is not known, in bytes.
+    """
+
+    __slots__ = ("_waiters", "held", "limit", "usual")
 
     def __init__(self, limit: int, usual: int) -> None:
         self.limit = limit
         self.held = 0
-        self._usual = float(usual)
+        self.usual = float(usual)
         self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
-
-    @property
-    def usual(self) -> int:
-        """What to take for an answer whose size is not known, in bytes."""
-        return int(self._usual)
 
     @property
     def waiting(self) -> int:
@@ -43,7 +41,7 @@ class HeldBytes:
 
     def note(self, size: int) -> None:
         """An answer had ``size`` bytes."""
-        self._usual = max(float(size), self._usual * _DECAY)
+        self.usual = max(float(size), self.usual * _DECAY)
 
     def try_take(self, count: int) -> bool:
         """Take ``count`` bytes if there is room and nobody waits; whether they were taken."""

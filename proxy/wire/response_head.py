@@ -28,7 +28,7 @@ _HEAD: Final = re.compile(
 )
 """RFC 9112 §4, §5. Control characters but NUL are let through, as every client does (RFC 9110 §5.5)."""
 _NAME: Final = re.compile(TOKEN)
-_FIELD: Final = re.compile(rb"\r\n(([CcKkLlPpTtUuHhRrSs][OoEeRrPpTtIi][^:\r]*):[ \t]*([^\r]*))")
+_FIELD: Final = re.compile(rb"\r\n(((?:[CcKkPpTtUuHhRr][OoEeRrPpTt]|[LlSs][OoIi])[^:\r]*):[ \t]*([^\r]*))")
 """Every line whose name begins like one that matters, and a few more; which of them it is, is looked up."""
 _KEPT_FOR: Final = re.compile(rb"(?:^|[,; \t])timeout=\"?([0-9]{1,6})", re.IGNORECASE)
 _STREAMS: Final = frozenset(
@@ -37,6 +37,21 @@ _STREAMS: Final = frozenset(
 )  # fmt: skip
 """Media types whose parts mean something before the end has come; gRPC is told by its beginning."""
 _UNBUFFERED: Final = re.compile(rb"\r\nx-accel-buffering:[ \t]*no[ \t]*\r\n", re.IGNORECASE)
+
+
+_known_types: Final[dict[bytes, bool]] = {}
+"""Whether a Content-Type streams, by its value: a server says few of them, over and over."""
+_MOST_KNOWN_TYPES: Final = 256
+
+
+def _is_streaming(content_type: bytes) -> bool:
+    known = _known_types.get(content_type)
+    if known is None:
+        kind = content_type.partition(b";")[0].rstrip(b" \t").lower()
+        known = kind in _STREAMS or kind.startswith(b"application/grpc")
+        if len(_known_types) < _MOST_KNOWN_TYPES:
+            _known_types[content_type] = known
+    return known
 
 
 class ResponseHead:
@@ -101,8 +116,7 @@ class ResponseHead:
             if low == b"content-length":
                 lengths.append(value)
             elif low == b"content-type":
-                kind = value.partition(b";")[0].rstrip(b" \t").lower()
-                self.streams = kind in _STREAMS or kind.startswith(b"application/grpc")
+                self.streams = _is_streaming(value)
             elif low in HOP_BY_HOP or low.startswith(b"sidegate-"):
                 # A whole line, its ends included, can only be found where it stands or where its equal does.
                 lines = lines.replace(b"\r\n" + line + b"\r\n", b"\r\n", 1)

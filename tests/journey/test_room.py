@@ -82,7 +82,7 @@ def test_an_answer_that_its_app_does_not_take_stays_held() -> None:
             await asyncio.gather(*map(head_on, deaf))
             late = house.ask()
             await asyncio.sleep(5.0)
-            assert (answers.waiting, answers.held, len(house.origin.asked)) == (1, 2 * MIB, 2)
+            assert (answers.waiting, answers.held, len(house.origin.asked)) == (1, 2 * (MIB - 1), 2)
             deaf[0].take_all()
             await head_on(late)
             deaf[1].end()
