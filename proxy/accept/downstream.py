@@ -342,6 +342,9 @@ class Downstream(asyncio.Protocol):
                         refusal = Refusal(Problem.LOOP, "the upstream's address leads back to this sidecar")
                 may_go_on = await listener.exchange.carry(request, self, refusal)
                 self.is_busy = False
+                if self._splice is not None:
+                    self._is_closing = True  # both ends are closing, behind what they have still to say
+                    return
                 if not may_go_on or self._is_closing:
                     self._close(lingering=not request.is_whole or parser.failed is not None)
                     return

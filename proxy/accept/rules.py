@@ -22,7 +22,7 @@ _PRIORITIES: Final = {priority.value.encode(): priority for priority in Priority
 _LONGEST_WISH: Final = 64
 """Bytes of a wish that are read: a longer one makes no sense, and long numbers are slow to parse."""
 _MOST_ATTEMPTS: Final = 1000
-_AUTHORITY: Final = re.compile(rb"(\[[0-9a-f:.]+\]|[a-z0-9._~!$&'()*+,;=%-]+)(?::([0-9]{1,5}))?")
+_AUTHORITY: Final = re.compile(rb"(\[[0-9a-f:.]+\]|[a-z0-9._~!$&'()*+,;=%-]+)(?::([0-9]{0,5}))?")
 """RFC 3986 §3.2 without user and password, which a proxy is not to be told."""
 _PORTS: Final = {b"http": 80, b"https": 443, b"": 0}
 

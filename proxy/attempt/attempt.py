@@ -232,6 +232,8 @@ class Attempt:
                 return Response(head, parser.chunks, parser.body_bytes, None)
             if not connection.is_lost and not connection.has_expired:
                 outcome.head_at = now
+                self._is_passed_on = True
+                connection.outlive_call()
                 return Response(head, parser.take_chunks(), 0, self)
         self._blame(connection)
         return None
@@ -269,10 +271,7 @@ class Attempt:
         connection = self._connection
         assert connection is not None
         parser = connection.parser
-        if not self._is_passed_on:
-            self._is_passed_on = True
-            connection.wake_bytes = -1
-            connection.outlive_call()
+        connection.wake_bytes = -1
         connection.wait_until(self._monotonic() + self._limits.body_idle_s)
         while True:
             chunks = parser.take_chunks()

@@ -163,7 +163,10 @@ class Pool:
         connection.signal = None
         if not connection.is_lost:
             self._settle(connection, "local", why)
-            connection.transport.abort()
+            if connection.splice is None:
+                connection.transport.abort()
+            else:
+                connection.transport.close()  # what a tunnel's one end has said still goes to the other
 
     def _lost(self, connection: Connection) -> None:
         """The transport is gone (called once by each connection that was not settled before)."""

@@ -46,6 +46,26 @@ def test_a_body_that_flows_outlives_total_and_response_head() -> None:
     run(trace())
 
 
+def test_an_app_that_begins_to_read_late_loses_nothing() -> None:
+    """It takes nothing for four seconds under a total of ten, again and again: `total` has ended with the head."""
+
+    async def trace() -> None:
+        over = {**ONCE, **TIMES, "body": {"verify_up_to": 1000}}
+        async with IndoorHouse(IndoorOrigin(drips(40, 0.1)), **over) as house:
+            app = house.ask(takes=False)
+            await head_on(app)
+            for _ in range(8):
+                await asyncio.sleep(4.0)
+                app.take_all()
+                app.takes = False
+            app.take_all()
+            await until(lambda: house.witness.calls, "it has ended", 60.0)
+            assert str(house.witness.calls[0].reason) == "ok"
+            assert len(app.written.partition(b"\r\n\r\n")[2]) == 40 * len(PIECE)
+
+    run(trace())
+
+
 def test_silence_inside_a_body_that_flows_is_noticed_after_body_idle() -> None:
     async def trace() -> None:
         over = {**ONCE, **TIMES, "body": {"verify_up_to": 1000}}

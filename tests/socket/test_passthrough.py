@@ -166,6 +166,32 @@ def test_a_server_that_speaks_first_is_heard() -> None:
     run(trace())
 
 
+def test_what_an_app_said_before_it_left_goes_on() -> None:
+    """It sends and closes at once; the server is slow, and has nothing to say."""
+    body = b"z" * 4_000_000
+    got = bytearray()
+
+    async def trace() -> None:
+        done = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while data := await reader.read(64 << 10):
+                got.extend(data)
+                await asyncio.sleep(0.001)
+            done.set()
+
+        async with server(serve) as port, House(Origin()) as house:
+            app = await tunnel(house, port)
+            await soon(app.reader.readuntil(b"\r\n\r\n"))
+            await app.send(body)
+            app.writer.write_eof()
+            app.close()
+            await soon(done.wait())
+            assert len(got) == len(body)
+
+    run(trace())
+
+
 @pytest.mark.parametrize("slow", ["app", "server"])
 def test_a_tunnel_holds_back_whoever_sends_faster_than_the_other_takes(slow: str) -> None:
     """In memory there is what a buffer holds, not what a sender has."""

@@ -20,9 +20,20 @@ RULES = Rules(
 )
 
 
-def read(target: bytes, *lines: bytes, method: bytes = b"GET") -> Request | Refusal:
+ANYWHERE = Rules(
+    authority=b"up.example",
+    authorities=frozenset({b"up.example"}),
+    own_authorities=frozenset(),
+    hosts=frozenset(),
+    prefix=b"",
+    via=b"sidegate-1",
+    elsewhere=None,
+)
+
+
+def read(target: bytes, *lines: bytes, method: bytes = b"GET", rules: Rules = RULES) -> Request | Refusal:
     request = Request(method, target, judge_request(method, "1.1", [b"Host: a", *lines]), True)
-    return RULES.read(request) or request
+    return rules.read(request) or request
 
 
 @pytest.mark.parametrize(
@@ -56,6 +67,39 @@ def test_what_cannot_be_carried_is_refused(target: bytes, problem: Problem) -> N
     refusal = read(target)
     assert isinstance(refusal, Refusal)
     assert refusal.problem is problem
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "place"),
+    [
+        (b"GET", b"http://Other.example/a", ("http", "other.example", 80, b"other.example")),
+        (b"GET", b"https://other.example?a", ("https", "other.example", 443, b"other.example")),
+        (b"GET", b"http://[::1]:81/", ("http", "::1", 81, b"[::1]:81")),
+        (b"GET", b"http://other.example:/", ("http", "other.example", 80, b"other.example:")),
+        (b"CONNECT", b"other.example:443", ("http", "other.example", 443, b"other.example:443")),
+        (b"CONNECT", b"up.example:80", ("http", "up.example", 80, b"up.example:80")),
+    ],
+)
+def test_a_call_for_another_host_knows_its_place(
+    method: bytes, target: bytes, place: tuple[str, str, int, bytes]
+) -> None:
+    request = read(target, method=method, rules=ANYWHERE)
+    assert isinstance(request, Request)
+    assert request.elsewhere == place
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        (b"GET", b"http://u:p@other.example/"), (b"GET", b"http:///a"), (b"GET", b"http://other.example:65536/"),
+        (b"GET", b"http://a b/"), (b"GET", b"http://[::1/"), (b"CONNECT", b"other.example"), (b"CONNECT", b"/a"),
+        (b"CONNECT", b"other.example:0"), (b"CONNECT", b"http://other.example:80"), (b"GET", b"http://other.example:1a/"),
+    ],
+)  # fmt: skip
+def test_a_place_that_is_none_is_refused(method: bytes, target: bytes) -> None:
+    refusal = read(target, method=method, rules=ANYWHERE)
+    assert isinstance(refusal, Refusal)
+    assert refusal.problem is Problem.MALFORMED
 
 
 def test_wishes_are_read() -> None:
