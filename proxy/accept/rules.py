@@ -96,12 +96,14 @@ class Rules:
             return Refusal(Problem.MALFORMED, "the request target is neither a path nor an absolute URL")
         cut = min((i for i in (rest.find(b"/"), rest.find(b"?")) if i >= 0), default=len(rest))
         authority, path = rest[:cut].lower(), rest[cut:]
-        if path[:1] != b"/":
+        if not path and request.method == b"OPTIONS":
+            path = b"*"  # RFC 9112 §3.2.4: the server itself is asked
+        elif path[:1] != b"/":
             path = b"/" + path
         if authority in self._authorities:
             request.path = path
         elif authority in self._own_authorities:
-            request.path = self._prefix + path
+            request.path = path if path == b"*" else self._prefix + path
         else:
             return self._read_elsewhere(request, scheme.lower(), authority, path)
         return None

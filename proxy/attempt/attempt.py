@@ -155,6 +155,7 @@ class Attempt:
         except ConnectError as error:
             outcome.reason = error.reason
             outcome.error = error.detail
+            outcome.is_local = error.is_local
             return None
         except TimeoutError:
             outcome.reason = Reason.DEADLINE
@@ -250,7 +251,9 @@ class Attempt:
                 outcome.reason = Reason.DEADLINE
             else:
                 outcome.reason = Reason.HEAD_TIMEOUT if parser.head is None else Reason.BODY_TIMEOUT
-            if parser.head is not None:
+            if parser.head is None:
+                outcome.error = f"no head of an answer in {now - self._sent_at:.1f} s"
+            else:
                 length = parser.head.content_length
                 of = "unknown length" if length is None else f"{length} bytes"
                 outcome.error = f"{parser.body_bytes} bytes of {of} in {now - self._sent_at:.1f} s, no end"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import ssl
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from proxy.base.errors import ConnectError
 from proxy.base.reasons import Reason
 
 _HAPPY_EYEBALLS_DELAY_S = 0.25  # RFC 8305 §5
+_OF_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+"""Of descriptors, memory or ports there are too few here, whatever the upstream does."""
 _KEEPALIVE_IDLE_S = 60  # below the idle timeouts of common NATs and load balancers
 
 
@@ -77,7 +80,8 @@ class Connector:
         except (ssl.SSLError, ssl.CertificateError) as error:
             raise ConnectError(Reason.TLS_FAILED, str(error)) from error
         except OSError as error:
-            raise ConnectError(phase, str(error) or type(error).__name__) from error
+            detail = str(error) or type(error).__name__
+            raise ConnectError(phase, detail, is_local=error.errno in _OF_OURS) from error
         return timings
 
     async def _hand_over(self, sock: socket.socket, protocol: asyncio.Protocol, timeout_s: float) -> None:

@@ -19,9 +19,13 @@ class DownstreamProtocolError(SidegateError):
 
 
 class ConnectError(SidegateError):
-    """No connection could be made. ``reason`` says in which phase: dns, connect or tls."""
+    """No connection could be made. ``reason`` says in which phase: dns, connect or tls.
 
-    def __init__(self, reason: Reason, detail: str) -> None:
+    ``is_local`` says that something of ours was missing, such as descriptors or ports: it tells nothing of the upstream.
+    """
+
+    def __init__(self, reason: Reason, detail: str, *, is_local: bool = False) -> None:
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
+        self.is_local = is_local

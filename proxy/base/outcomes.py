@@ -33,6 +33,8 @@ class AttemptOutcome:
     verdict: Verdict = Verdict.SUCCESS
     """What the judge makes of it, for the limit and the outage gate."""
     error: str = ""
+    is_local: bool = False
+    """Whether something of ours was missing, such as descriptors: a failure that tells nothing of the upstream."""
     address: str = ""
     """The connection's far end, ``host:port``."""
     uses: int = 0

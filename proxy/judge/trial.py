@@ -145,7 +145,7 @@ class Trial:
         that its caller gave up tells of the upstream only where that had been silent for long.
         """
         reason = outcome.reason
-        if reason in _NOT_OF_UPSTREAM:
+        if reason in _NOT_OF_UPSTREAM or outcome.is_local:
             return Verdict.IGNORE
         if reason in _GIVEN_UP:
             was_silent = (

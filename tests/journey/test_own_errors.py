@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from typing import Any
 
 import pytest
 
 from proxy.base.outcomes import Verdict
 from proxy.base.reasons import Reason
+from tests.fakes.house import House
 from tests.fakes.indoors import IndoorHouse, IndoorOrigin, Line, head_on
+from tests.fakes.loop import run as run_on_sockets
+from tests.fakes.origin import Origin
 from tests.fakes.virtual import run
 
 
@@ -88,3 +92,21 @@ def test_an_error_of_our_own_in_mid_answer_breaks_it_off() -> None:
             assert house.sidecar.exchange.plan.default.limiter.inflight == 0
 
     run(trace())
+
+
+def test_too_few_ports_of_our_own_are_said_to_be_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """EADDRNOTAVAIL and its kin come from this side of the connection."""
+
+    async def trace() -> None:
+        async with House(Origin(), retry={"attempts": 2}) as house:
+
+            async def no_port(*_: object, **__: object) -> None:
+                raise OSError(errno.EADDRNOTAVAIL, "no port is left")
+
+            monkeypatch.setattr("aiohappyeyeballs.start_connection", no_port)
+            got = await house.get("/")
+            assert (got.status, got.reason) == (502, "connect_failed")
+            assert [each.is_local for each in house.witness.attempts] == [True, True]
+            assert {each.verdict for each in house.witness.attempts} == {Verdict.IGNORE}
+
+    run_on_sockets(trace())

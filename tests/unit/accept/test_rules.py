@@ -52,6 +52,14 @@ def test_every_form_of_a_target_names_its_path(target: bytes, path: bytes) -> No
     assert request.path == path
 
 
+@pytest.mark.parametrize("target", [b"*", b"http://up.example", b"http://localhost:8880"])
+def test_options_without_a_path_asks_the_server_itself(target: bytes) -> None:
+    """RFC 9112 §3.2.4: the last proxy says so by an asterisk."""
+    request = read(target, method=b"OPTIONS")
+    assert isinstance(request, Request)
+    assert request.path == b"*"
+
+
 @pytest.mark.parametrize(
     ("target", "problem"),
     [

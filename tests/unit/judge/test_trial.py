@@ -94,6 +94,13 @@ def test_what_a_failure_tells_of_the_upstream(reason: Reason, took_s: float, ver
     assert trial().verdict(outcome, successes=0, usual_s=0.1, is_sending=False) is verdict
 
 
+def test_a_shortage_of_our_own_tells_nothing_of_the_upstream() -> None:
+    """Descriptors or ports: closing the outage gate would hold calls that need none."""
+    outcome = failed(Reason.CONNECT_FAILED)
+    outcome.is_local = True
+    assert trial().verdict(outcome, successes=0, usual_s=0.1, is_sending=False) is Verdict.IGNORE
+
+
 def test_a_parting_408_is_a_stale_connection() -> None:
     """RFC 9110 §15.5.9: said of the idle connection. A fresh one's 408, and one that stays open, are the answer."""
     for uses, lines, reason in (
