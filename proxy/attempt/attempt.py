@@ -230,7 +230,9 @@ class Attempt:
             outcome.bytes_in = parser.body_bytes
             outcome.head_s = now - self._sent_at
             if parser.is_whole:
-                return Response(head, parser.chunks, parser.body_bytes, None)
+                response = Response(head, parser.chunks, parser.body_bytes, None)
+                response.trailers = parser.trailers
+                return response
             if not connection.is_lost and not connection.has_expired:
                 outcome.head_at = now
                 self._is_passed_on = True
@@ -297,6 +299,12 @@ class Attempt:
         """Whether the answer's last byte has arrived."""
         connection = self._connection
         return connection is not None and connection.parser.is_whole and not connection.parser.error
+
+    @property
+    def trailers(self) -> list[bytes]:
+        """Field lines behind the answer's body, once it is complete."""
+        connection = self._connection
+        return connection.parser.trailers if connection is not None else []
 
     def pause(self) -> None:
         """Stop reading: the app is slower than the upstream."""

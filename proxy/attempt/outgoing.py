@@ -65,8 +65,13 @@ class Outgoing:
                 framing = b"Content-Length: %d\r\n" % sum(map(len, self.body))
         if facts.upgrade:
             framing = b"Connection: Upgrade\r\nUpgrade: %b\r\n" % facts.upgrade
-        elif self.waits_for_100:
-            framing += b"Expect: 100-continue\r\n"
+        else:
+            if self.waits_for_100:
+                framing += b"Expect: 100-continue\r\n"
+            if facts.takes_trailers:
+                framing += (
+                    b"Connection: TE\r\nTE: trailers\r\n"  # RFC 9110 §10.1.4: both, for they end at each hop
+                )
         return b"%b %b%b%b\r\n" % (request.method, request.path, encoded[1], framing)
 
     def __repr__(self) -> str:

@@ -9,7 +9,7 @@ from proxy.base.outcomes import ExchangeOutcome
 from proxy.respond.client import ClientStream
 from proxy.respond.local import LocalReply
 from proxy.respond.places import Places
-from proxy.wire.encode import LAST_CHUNK, chunk
+from proxy.wire.encode import chunk, last_chunk
 from proxy.wire.request_parser import Request
 from proxy.wire.response import Response
 from proxy.wire.response_head import BodyEnd, ResponseHead
@@ -42,11 +42,18 @@ _JOIN_UP_TO = 64 << 10
 """Bodies up to this size are copied behind their head and sent in one piece; larger ones go in several, uncopied."""
 
 
-def write_whole(client: ClientStream, response: Response, marks: bytes) -> int:
-    """Send an answer that is all here; return its body's bytes."""
+def write_whole(client: ClientStream, response: Response, marks: bytes, *, may_trail: bool = False) -> int:
+    """Send an answer that is all here; return its body's bytes. ``may_trail``: the app reads trailers."""
     head = response.head
     size = response.body_bytes
     framing = b""
+    if response.trailers and may_trail:
+        body = [chunk(part) for part in response.chunks if part]
+        framing = b"Transfer-Encoding: chunked\r\n"
+        client.writelines(
+            [b"".join((head.start, head.lines, framing, marks)), *body, last_chunk(response.trailers)]
+        )
+        return size
     if head.body_end is BodyEnd.CHUNKS or head.body_end is BodyEnd.CLOSE:
         # Now that it is whole, its length says better where it ends.
         framing = b"Content-Length: %d\r\n" % size
@@ -63,6 +70,7 @@ async def relay(
     marks: bytes,
     *,
     may_chunk: bool,
+    may_trail: bool,
     on_paused: Callable[[], None],
     patience_s: float,
 ) -> tuple[int, bool]:
@@ -95,7 +103,7 @@ async def relay(
         if not parts:
             break
     if rest.is_complete and in_chunks:
-        client.write(LAST_CHUNK)
+        client.write(last_chunk(rest.trailers if may_trail else []))
     return sent, rest.is_complete
 
 
@@ -127,7 +135,12 @@ class Responder:
         closes = client.needs_close(request)
         outcome.status = response.head.status
         self._turn_places(request, response.head)
-        outcome.bytes_in = write_whole(client, response, self._lines(request, outcome, closes))
+        outcome.bytes_in = write_whole(
+            client,
+            response,
+            self._lines(request, outcome, closes),
+            may_trail=request.facts.takes_trailers,
+        )
         return not closes
 
     def local(
@@ -170,7 +183,13 @@ class Responder:
         self._turn_places(request, response.head)
         marks = self._lines(request, outcome, closes)
         outcome.bytes_in, is_complete = await relay(
-            client, response, marks, may_chunk=may_chunk, on_paused=on_paused, patience_s=patience_s
+            client,
+            response,
+            marks,
+            may_chunk=may_chunk,
+            may_trail=request.facts.takes_trailers,
+            on_paused=on_paused,
+            patience_s=patience_s,
         )
         if not is_complete:
             outcome.is_cut = True

@@ -43,7 +43,8 @@ class RequestFacts:
     ``lines`` holds the header lines to forward, byte for byte and ended by CRLF each, without Host and without framing that has
     to change. ``content_length`` is None where the message has none; ``chunked`` excludes it. The three ``wanted_*`` are the
     app's own wishes, unparsed, taken from headers that are not forwarded. ``logs_in`` says that it is the connection that is
-    logged in, not the request (NTLM, Negotiate). ``upgrade`` is the protocol that the app would
+    logged in, not the request (NTLM, Negotiate). ``takes_trailers`` says that the app reads trailers.
+    ``upgrade`` is the protocol that the app would
     switch to; h2c is not told, for such a call can go on in HTTP/1.1. ``encoded`` is the encoder's to keep what it made of
     these facts. ``is_plain`` says that there is nothing about this head but lines to forward.
     """
@@ -61,6 +62,7 @@ class RequestFacts:
     stops_here: bool = False
     has_idempotency_key: bool = False
     logs_in: bool = False
+    takes_trailers: bool = False
     wanted_timeout: bytes | None = None
     wanted_attempts: bytes | None = None
     wanted_priority: bytes | None = None
@@ -98,6 +100,8 @@ def judge_request(method: bytes, version: str, lines: list[bytes]) -> RequestFac
             expect.extend(tokens(value))
         elif low == b"upgrade":
             upgrades.append(value)
+        elif low == b"te":
+            facts.takes_trailers = version != "1.0" and b"trailers" in tokens(value)
         else:
             _note(facts, low, value)
     facts.host = hosts[0] if hosts else b""

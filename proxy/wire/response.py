@@ -17,6 +17,10 @@ class BodyReader(Protocol):
     def is_complete(self) -> bool:
         """Whether the body arrived whole."""
 
+    @property
+    def trailers(self) -> list[bytes]:
+        """Field lines behind the body, once it is complete."""
+
     def pause(self) -> None:
         """Stop reading from the upstream: the app is slower."""
 
@@ -27,7 +31,7 @@ class BodyReader(Protocol):
 class Response:
     """Head and body: all of it in ``chunks``, or its beginning when ``rest`` is set."""
 
-    __slots__ = ("body_bytes", "chunks", "head", "rest")
+    __slots__ = ("body_bytes", "chunks", "head", "rest", "trailers")
 
     def __init__(
         self, head: ResponseHead, chunks: list[bytes], body_bytes: int, rest: BodyReader | None
@@ -36,6 +40,7 @@ class Response:
         self.chunks = chunks
         self.body_bytes = body_bytes
         self.rest = rest
+        self.trailers: list[bytes] = []
 
     def __repr__(self) -> str:
         return f"<Response {self.head.status} {'streaming' if self.rest else 'whole'}>"

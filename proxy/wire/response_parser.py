@@ -153,6 +153,11 @@ class ResponseParser:
             self.is_whole = True
 
     @property
+    def trailers(self) -> list[bytes]:
+        """Field lines behind the last chunk, once the response is whole."""
+        return self._reader.trailers if self._reader is not None else []
+
+    @property
     def unread_bytes(self) -> int:
         """Body bytes that nobody has taken yet."""
         return sum([len(chunk) for chunk in self.chunks])

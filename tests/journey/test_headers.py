@@ -441,3 +441,25 @@ def test_an_early_answer_ends_the_streaming_of_the_body() -> None:
             assert await app.rest() == b""
 
     run(trace())
+
+
+@pytest.mark.parametrize("verify_up_to", [0, 1 << 20])
+def test_trailers_go_on_to_an_app_that_reads_them(verify_up_to: int) -> None:
+    """RFC 9110 §6.5.1: only to one that says so; whether the answer was verified or streams."""
+    said = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nX-Sum: 1\r\nX-Other: 2\r\n\r\n"
+
+    async def trace() -> None:
+        async with House(Origin(then=said), body={"verify_up_to": verify_up_to}) as house:
+            app = await house.app()
+            await app.send(b"GET /a HTTP/1.1\r\nHost: a\r\nTE: trailers, deflate\r\nConnection: TE\r\n\r\n")
+            seen = await soon(app.reader.readuntil(b"X-Other: 2\r\n\r\n"))
+            assert seen.endswith(b"4\r\nbody\r\n0\r\nX-Sum: 1\r\nX-Other: 2\r\n\r\n")
+            assert b"\r\nTransfer-Encoding: chunked\r\n" in seen
+            assert b"\r\nContent-Length:" not in seen
+            got = await app.get("/b")
+            assert (got.body, got.header("x-sum")) == (b"body", None)
+            first, second = house.origin.asked
+            assert (first.header("te"), first.header("connection")) == ("trailers", "TE")
+            assert (second.header("te"), second.header("connection")) == (None, None)
+
+    run(trace())
