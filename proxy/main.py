@@ -164,7 +164,7 @@ class Sidecar:
             head_timeout_s=down.head_timeout,
             idle_s=down.idle,
             on_refused=self.observer.refused,
-            has_made=lambda peer: self.pool.has_made(peer) or self.elsewhere.has_made(peer),
+            has_made=lambda ends: self.pool.has_made(ends) or self.elsewhere.has_made(ends),
             bound="downstream.max_connections"
             if self._places.app == down.max_connections
             else f"the bound of {descriptors} descriptors (ulimit -n)",

@@ -12,7 +12,7 @@ import logging
 from typing import Protocol, cast
 
 from proxy.accept.rules import Rules
-from proxy.attempt.connection import Connection
+from proxy.attempt.connection import Connection, Ends
 from proxy.attempt.outgoing import BodySource
 from proxy.base.deadlines import NEVER, Deadlines
 from proxy.base.reasons import Problem, Reason
@@ -60,8 +60,8 @@ class Listener(Protocol):
     def monotonic(self) -> float:
         """Seconds."""
 
-    def has_made(self, peer: tuple[str, int]) -> bool:
-        """Whether a connection from ``peer`` was made by this very sidecar."""
+    def has_made(self, ends: Ends) -> bool:
+        """Whether a connection was made by this very sidecar."""
 
 
 class Downstream(asyncio.Protocol):
@@ -364,7 +364,8 @@ class Downstream(asyncio.Protocol):
 
     def _comes_from_here(self) -> bool:
         peer = self._transport.get_extra_info("peername")
-        return bool(peer) and self._listener.has_made((peer[0], peer[1]))
+        own = self._transport.get_extra_info("sockname")
+        return bool(peer and own) and self._listener.has_made((peer[0], peer[1], own[0], own[1]))
 
     def _may_wait(self) -> bool:
         """Look at the connection between two requests; False once it has ended."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from proxy.accept.downstream import Downstream
 from proxy.accept.rules import Rules
 from proxy.accept.turned_away import TurnedAway
+from proxy.attempt.connection import Ends
 from proxy.base.deadlines import Deadlines
 from proxy.base.listening import BACKLOG, listen_on, name_of
 from proxy.base.reasons import Reason
@@ -30,7 +31,7 @@ class DownstreamListener:
         head_timeout_s: float,
         idle_s: float,
         on_refused: Callable[[int, Reason, str], None],
-        has_made: Callable[[tuple[str, int]], bool],
+        has_made: Callable[[Ends], bool],
         bound: str = "downstream.max_connections",
     ) -> None:
         """``bound`` says in words what allows no more than ``max_connections``."""

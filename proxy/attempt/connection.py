@@ -19,6 +19,10 @@ _UNREAD_BYTES = 100 << 10
 _LONGEST_EARLY_S = 1.0
 
 
+Ends = tuple[str, int, str, int]
+"""Both ends of a connection: host and port of the one that made it, host and port of the one that took it."""
+
+
 class Connection(asyncio.Protocol):
     """A connection and what is known of it. Busy while ``signal`` is set; then everything that happens fires it.
 
@@ -28,7 +32,7 @@ class Connection(asyncio.Protocol):
 
     transport: asyncio.Transport
     address: str = ""
-    own_address: tuple[str, int] | None = None
+    ends: Ends | None = None
     uses: int = 0
     kept_for_s: float = NEVER
     """How long it may be idle by the upstream's own word."""
@@ -171,7 +175,8 @@ class Connection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self.address = f"{peer[0]}:{peer[1]}" if peer else ""
         own = transport.get_extra_info("sockname")
-        self.own_address = (own[0], own[1]) if own else None
+        if own and peer:
+            self.ends = (own[0], own[1], peer[0], peer[1])
         self._deadlines.add(self)
         sock = transport.get_extra_info("socket")
         if sock is not None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from proxy.attempt.connect import Connector
+from proxy.attempt.connection import Ends
 from proxy.attempt.pool import Pool
 from proxy.attempt.resolver import Resolver
 from proxy.attempt.tls import TlsFiles
@@ -92,9 +93,9 @@ class Elsewhere:
                 asyncio.get_running_loop().create_task(upstream.pool.close())
                 return
 
-    def has_made(self, peer: tuple[str, int]) -> bool:
-        """Whether a connection that came from ``peer`` is one of these."""
-        return any(upstream.pool.has_made(peer) for upstream in self._known.values())
+    def has_made(self, ends: Ends) -> bool:
+        """Whether a connection is one of these."""
+        return any(upstream.pool.has_made(ends) for upstream in self._known.values())
 
     def sweep(self, now: float) -> None:
         """Close what has been idle for too long."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from proxy.attempt.connect import Connector
-from proxy.attempt.connection import Connection
+from proxy.attempt.connection import Connection, Ends
 from proxy.base.deadlines import Deadlines
 
 _LEAST_AGE: Final = 0.9
@@ -56,7 +56,7 @@ class Pool:
         self.open_count = 0
         self.opening = 0
         self._idle: list[Connection] = []
-        self._own_addresses: set[tuple[str, int] | None] = set()
+        self._made: set[Ends | None] = set()
         self._waiters: deque[asyncio.Future[None]] = deque()
 
     @property
@@ -64,9 +64,12 @@ class Pool:
         """Connections that wait for work."""
         return len(self._idle)
 
-    def has_made(self, peer: tuple[str, int]) -> bool:
-        """Whether a connection that came from ``peer`` is one of this pool's: then the upstream leads back to this process."""
-        return peer in self._own_addresses
+    def has_made(self, ends: Ends) -> bool:
+        """Whether a connection is one of this pool's: then the upstream leads back to this process.
+
+        Both ends count: the kernel gives one port to connections that go to different places.
+        """
+        return ends in self._made
 
     def try_take(self, now: float) -> Connection | None:
         """Return the most recently used idle connection that is still good; None when there is none or others wait."""
@@ -135,7 +138,8 @@ class Pool:
         try:
             timings = connection.timings = await self._connector.connect(connection, timeout_s)
             connection.opened_at = self._monotonic()
-            self._own_addresses.add(connection.own_address)
+            if not connection.is_settled:
+                self._made.add(connection.ends)
             self._observer.connection_opened(timings.dns_s, timings.connect_s, timings.tls_s)
         except BaseException:
             self._settle(connection, "local", "cancelled")
@@ -180,7 +184,7 @@ class Pool:
             return
         connection.is_settled = connection.is_lost = True
         self._deadlines.discard(connection)
-        self._own_addresses.discard(connection.own_address)
+        self._made.discard(connection.ends)
         self.open_count -= 1
         if hasattr(connection, "transport"):
             self._observer.connection_closed(side, why, connection.uses)

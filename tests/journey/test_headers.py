@@ -137,6 +137,23 @@ def test_an_upstream_that_is_this_sidecar_is_found_without_a_header() -> None:
     run(trace())
 
 
+def test_a_port_that_the_kernel_has_given_twice_is_no_loop() -> None:
+    """An app's connection may have the port of one of our own, for they go to different places: one in 6,000 calls was 508."""
+
+    async def trace() -> None:
+        async with House(Origin()) as house:
+            await house.get("/")
+            (kept,) = house.sidecar.pool._idle
+            assert kept.ends is not None
+            pool = house.sidecar.pool
+            assert pool.has_made(kept.ends)
+            assert not pool.has_made((*kept.ends[:2], "127.0.0.1", house.port))
+            pool.discard(pool._idle.pop(), "age")
+            assert not pool._made
+
+    run(trace())
+
+
 def test_the_upstream_is_told_of_the_apps_host_where_it_shall_be() -> None:
     async def trace() -> None:
         async with House(Origin(), upstream={"forwarded": True}) as house:
