@@ -28,7 +28,8 @@ LOCK   ?=
 TYPED_TESTS := -m tests.parts -m tests.locks -p tests.bench -p tests.cluster -p tests.e2e -p tests.soak
 
 # Tests of what is not compiled, or of many processes at once: the other pass has them.
-NOT_COMPILED := tests/bench tests/chart tests/inject tests/sim tests/unit/fleet/test_lease_worlds.py
+NOT_COMPILED := tests/bench tests/chart tests/inject tests/sim $(addprefix tests/unit/,config fleet lab learn) \
+  $(wildcard tests/socket/test_fleet_*.py tests/socket/test_lab_*.py)
 
 # There is no .gitignore at the top: every cache lives inside .venv.
 CACHE := $(CURDIR)/$(VENV)/cache
