@@ -140,4 +140,5 @@ def test_untuned_sidegate_reaches_every_address_of_a_name(tmp_path: Path) -> Non
     assert one.by_why["bad address"] > 0
     assert not one.kinds
     assert set(record.limits) <= set(range(8))
-    assert "sidegate_concurrency_limit" in record.limits[0][0][1]
+    assert "sidegate_fleet_slots" in record.limits[0][0][1]
+    assert "sidegate_concurrency_limit" not in record.limits[0][0][1], "there is none with mode off"
