@@ -14,7 +14,7 @@ from proxy.base.reasons import Reason
 from proxy.base.splice import Splice
 from proxy.base.wishes import Priority
 from proxy.judge.trial import Trial
-from proxy.plan import Plan, RoutePlan
+from proxy.plan import RoutePlan
 from proxy.respond.client import ClientStream
 from proxy.wire.request_facts import Refusal
 from proxy.wire.request_parser import Request
@@ -51,7 +51,6 @@ class Call:
     def __init__(
         self,
         upstream: Upstream,
-        plan: Plan,
         route: RoutePlan,
         request: Request,
         client: Client,
@@ -64,7 +63,6 @@ class Call:
         """Bytes taken for the answer."""
         self.permit: Permit | None = None
         self.upstream = upstream
-        self.plan = plan
         self.route = route
         self.request = request
         self.outgoing = Outgoing(request)

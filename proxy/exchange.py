@@ -102,7 +102,7 @@ class Exchange:
         else:
             route = plan.route_of(request) if plan.routes else plan.default
         outcome = ExchangeOutcome(route.name, request.method, request.target, self._monotonic())
-        call = Call(upstream, plan, route, request, client, outcome)
+        call = Call(upstream, route, request, client, outcome)
         self.calls_under_way += 1
         try:
             if refusal is not None:

@@ -72,18 +72,19 @@ class Connection(asyncio.Protocol):
 
     # for the pool and the attempt
 
+    def too_old(self, now: float, idle_s: float, max_age_s: float) -> str:
+        """Return "age" or "idle" where the connection has been alive or idle for too long, "" where it has not."""
+        if now - self.opened_at > max_age_s * self.age_share:
+            return "age"
+        return "idle" if now - self.idle_since > min(idle_s, self.kept_for_s) else ""
+
     def is_fresh_enough(self, now: float, idle_s: float, max_age_s: float) -> bool:
         """Whether an idle connection may carry one more request: not lost, not old, and with nothing to read."""
-        idle_for_s = now - self.idle_since
-        if (
-            self.is_lost
-            or idle_for_s > min(idle_s, self.kept_for_s)
-            or now - self.opened_at > max_age_s * self.age_share
-        ):
+        if self.is_lost or self.too_old(now, idle_s, max_age_s):
             return False
         # The loop would have told of a close that it has seen; one that lies in the socket since then is only seen by
         # asking, which costs 1 µs and is spared where the connection was busy a moment ago.
-        return idle_for_s < _TRUST_IDLE_S or not (self._poll and self._poll.poll(0))
+        return now - self.idle_since < _TRUST_IDLE_S or not (self._poll and self._poll.poll(0))
 
     def begin(
         self,

@@ -81,7 +81,7 @@ class Pool:
             connection = idle.pop()
             if connection.is_fresh_enough(now, self.idle_s, self.max_age_s):
                 return connection
-            self.discard(connection, "stale" if connection.is_lost else self._too_old(connection, now))
+            self.discard(connection, self._why_not(connection, now))
         return None
 
     async def take(self, timeout_s: float, *, fresh: bool = False) -> Connection:
@@ -190,23 +190,19 @@ class Pool:
             self._observer.connection_closed(side, why, connection.uses)
         self._wake_one()
 
-    def _too_old(self, connection: Connection, now: float) -> str:
-        if now - connection.opened_at > self.max_age_s * connection.age_share:
-            return "age"
-        is_idle = now - connection.idle_since > min(self.idle_s, connection.kept_for_s)
-        return "idle" if is_idle else "readable"
+    def _why_not(self, connection: Connection, now: float) -> str:
+        """Return why a connection that was idle carries no more; what is wrong with one that is not old lies in its socket."""
+        if connection.is_lost:
+            return "stale"
+        return connection.too_old(now, self.idle_s, self.max_age_s) or "readable"
 
     def sweep(self, now: float) -> None:
         """Close what has been idle or alive for too long. Called now and then; ``try_take`` checks again."""
-        old = [
-            c
-            for c in self._idle
-            if now - c.idle_since > min(self.idle_s, c.kept_for_s)
-            or now - c.opened_at > self.max_age_s * c.age_share
-        ]
-        for connection in old:
-            self._idle.remove(connection)
-            self.discard(connection, self._too_old(connection, now))
+        for connection in list(self._idle):
+            why = connection.too_old(now, self.idle_s, self.max_age_s)
+            if why:
+                self._idle.remove(connection)
+                self.discard(connection, why)
 
     async def close(self) -> None:
         """Close every idle connection and stop resolving."""

@@ -15,17 +15,24 @@ from tests.fakes.virtual import run as run_virtually
 MIB = 1 << 20
 
 
+class Counting:
+    """Answers after 0.1 s with ``size`` bytes; ``most`` is how many calls were under way at a time."""
+
+    def __init__(self, size: int) -> None:
+        self._answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size
+        self._under_way = self.most = 0
+
+    async def __call__(self, line: Line, _: bytes) -> None:
+        self._under_way += 1
+        self.most = max(self.most, self._under_way)
+        await asyncio.sleep(0.1)
+        self._under_way -= 1
+        line.give(self._answer)
+
+
 def test_large_answers_wait_for_room_and_none_fails() -> None:
     """Forty callers of 1 MiB and 8 MiB in all, half of it for answers: four at a time, whatever the limit allows."""
-    under_way = most = 0
-
-    async def play(line: Line, _: bytes) -> None:
-        nonlocal under_way, most
-        under_way += 1
-        most = max(most, under_way)
-        await asyncio.sleep(0.1)
-        under_way -= 1
-        line.give(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % MIB + b"x" * MIB)
+    play = Counting(MIB)
 
     async def trace() -> None:
         limits = {"concurrency": {"mode": "fixed", "limit": 60}}
@@ -36,7 +43,7 @@ def test_large_answers_wait_for_room_and_none_fails() -> None:
             apps = [house.ask() for _ in range(40)]
             await until(lambda: len(house.witness.calls) == 40, "all have ended", 60.0)
             assert {str(call.reason) for call in house.witness.calls} == {"ok"}
-            assert most <= 4
+            assert play.most <= 4
             await asyncio.gather(*map(head_on, apps))
             assert house.sidecar.exchange.answers.held == 0
 
@@ -44,15 +51,7 @@ def test_large_answers_wait_for_room_and_none_fails() -> None:
 
 
 def test_small_answers_do_not_wait_once_they_are_known_to_be_small() -> None:
-    under_way = most = 0
-
-    async def play(line: Line, _: bytes) -> None:
-        nonlocal under_way, most
-        under_way += 1
-        most = max(most, under_way)
-        await asyncio.sleep(0.1)
-        under_way -= 1
-        line.give(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    play = Counting(2)
 
     async def trace() -> None:
         limits = {"concurrency": {"mode": "fixed", "limit": 60}}
@@ -62,7 +61,7 @@ def test_small_answers_do_not_wait_once_they_are_known_to_be_small() -> None:
             for _ in range(60):
                 house.ask()
             await until(lambda: len(house.witness.calls) == 310, "all have ended")
-            assert most > 50
+            assert play.most > 50
 
     run_virtually(trace())
 

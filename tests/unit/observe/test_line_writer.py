@@ -49,6 +49,17 @@ def everything(descriptor: int) -> bytes:
         return file.read()
 
 
+def read_while_closing(writer: LineWriter, reads: int, writes: int) -> bytes:
+    """Everything that comes out at ``reads`` while the writer closes."""
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append(everything(reads)))
+    reader.start()
+    writer.close(30)
+    os.close(writes)
+    reader.join()
+    return read[0]
+
+
 def test_lines_come_out_whole_and_in_their_order() -> None:
     with pipe() as (reads, writes):
         writer = LineWriter(writes, held_bytes=1 << 20)
@@ -74,13 +85,8 @@ def test_a_pipe_that_nobody_reads_holds_up_nobody_and_what_is_lost_is_counted() 
             writer.put(f"{number:099d}")
         lost = writer.dropped
         assert lost > 4000
-        read: list[bytes] = []
-        reader = threading.Thread(target=lambda: read.append(everything(reads)))
-        reader.start()
-        writer.close(30)
-        os.close(writes)
-        reader.join()
-    lines = read[0].decode().splitlines()
+        read = read_while_closing(writer, reads, writes)
+    lines = read.decode().splitlines()
     noticed = [re.search(r"(\d+) log lines are missing", line) for line in lines]
     assert len([line for line in lines if line.isdigit()]) == 5000 - lost
     assert sum(int(found[1]) for found in noticed if found) == lost
@@ -111,13 +117,8 @@ def test_a_descriptor_that_is_set_not_to_block_loses_nothing() -> None:
         writer = LineWriter(writes, held_bytes=1 << 20)
         for _ in range(5000):
             writer.put("x" * 99)
-        read: list[bytes] = []
-        reader = threading.Thread(target=lambda: read.append(everything(reads)))
-        reader.start()
-        writer.close(30)
-        os.close(writes)
-        reader.join()
-    assert len(read[0]) == 5000 * 100
+        read = read_while_closing(writer, reads, writes)
+    assert len(read) == 5000 * 100
     assert writer.dropped == 0
 
 
