@@ -148,7 +148,7 @@ class Sidecar:
             elsewhere=self.elsewhere,
             bodies=HeldBytes(room // 2, 0),
             answers=HeldBytes(room // 2, settings.body.verify_up_to),
-            responder=Responder(self._via, self._make_places(settings)),
+            responder=Responder(self._via, self._make_places(settings), self._clock.wall),
             poison=self.poison,
             monotonic=clock.monotonic,
         )

@@ -15,7 +15,7 @@ from proxy.base.wishes import Priority, Wishes
 from proxy.config.names import bare_host
 from proxy.config.units import parse_duration
 from proxy.wire.headers import tokens
-from proxy.wire.request_facts import Refusal, RequestFacts
+from proxy.wire.request_facts import Refusal
 from proxy.wire.request_parser import Request
 
 _PRIORITIES: Final = {priority.value.encode(): priority for priority in Priority}
@@ -56,7 +56,7 @@ class Rules:
         """Complete a request with its path and wishes; return why it cannot be carried, None where it can."""
         facts = request.facts
         if not facts.is_plain:
-            refusal = self._refuse_head(facts) or self._read_wishes(request)
+            refusal = self._refuse_head(request) or self._read_wishes(request)
             if refusal is not None:
                 return refusal
         target = request.target
@@ -68,13 +68,18 @@ class Rules:
                 return refusal
         return self._refuse_host(request) if self._hosts and request.elsewhere is None else None
 
-    def _refuse_head(self, facts: RequestFacts) -> Refusal | None:
+    def _refuse_head(self, request: Request) -> Refusal | None:
+        facts = request.facts
         if facts.refusal is not None:
             return facts.refusal
         if facts.via and self._is_loop(facts.via):
             return Refusal(Problem.LOOP, "the call has come through this sidecar before")
         if facts.stops_here:
-            return Refusal(Problem.MALFORMED, "Max-Forwards is used up at this sidecar")
+            if request.method == b"OPTIONS":  # RFC 9110 §7.6.2: answered by whoever it reaches at 0
+                return Refusal(Problem.ENDS_HERE, "Max-Forwards is used up at this sidecar")
+            return Refusal(
+                Problem.NOT_IMPLEMENTED, "Max-Forwards is used up, and the sidecar answers no TRACE"
+            )
         return None
 
     def _is_loop(self, via: list[bytes]) -> bool:

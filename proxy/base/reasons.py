@@ -42,6 +42,7 @@ class Problem(Enum):
     MISDIRECTED = "for another host"
     HEAD_TOO_LARGE = "head too large"
     NOT_IMPLEMENTED = "not implemented"
+    ENDS_HERE = "for whoever stands here, by its Max-Forwards"
     VERSION = "unknown version"
     LOOP = "loop"
     RATE = "no token in time"

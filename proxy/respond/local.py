@@ -48,6 +48,7 @@ ANSWERS: Final[dict[Reason | Problem, Answer]] = {
     Reason.BUDGET: Answer(503, Reason.BUDGET, "The retry budget is used up"),
     Reason.DRAINING: Answer(503, Reason.DRAINING, "The sidecar is stopping"),
     Reason.INTERNAL: Answer(500, Reason.INTERNAL, "The sidecar failed"),
+    Problem.ENDS_HERE: Answer(200, Reason.OK, "The sidecar is where the request ends"),
     Problem.MALFORMED: Answer(400, Reason.BAD_REQUEST, _INVALID),
     Problem.SLOW: Answer(408, Reason.BAD_REQUEST, _INVALID),
     Problem.BODY_TOO_LARGE: Answer(413, Reason.TOO_LARGE, _TOO_LARGE),

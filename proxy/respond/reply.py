@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from email.utils import formatdate
 from typing import Final
 
 from proxy.base.outcomes import ExchangeOutcome
@@ -36,6 +37,23 @@ class Marks:
             if attempts < 1000:
                 self._known[key] = known
         return known
+
+
+class DateLine:
+    """The Date line for answers without one (RFC 9110 §6.6.1), made once a second. ``wall`` gives Unix seconds."""
+
+    def __init__(self, wall: Callable[[], float]) -> None:
+        self._wall = wall
+        self._second = -1
+        self._line = b""
+
+    def now(self) -> bytes:
+        """Return the line, ended by CRLF."""
+        second = int(self._wall())
+        if second != self._second:
+            self._second = second
+            self._line = b"Date: %b\r\n" % formatdate(second, usegmt=True).encode()
+        return self._line
 
 
 _JOIN_UP_TO = 64 << 10
@@ -114,19 +132,21 @@ _CONNECTED: Final = 200
 class Responder:
     """Answers calls, and says of each answer in its call's outcome. Returns whether the app's connection may serve another."""
 
-    def __init__(self, via: bytes, places: Places | None) -> None:
+    def __init__(self, via: bytes, places: Places | None, wall: Callable[[], float]) -> None:
         self._marks = Marks(via)
+        self._date = DateLine(wall)
         self._places = places
 
     def _turn_places(self, request: Request, head: ResponseHead) -> None:
         if head.names_places and self._places is not None and request.target[:1] == b"/":
             head.lines = self._places.turn(head)
 
-    def _lines(self, request: Request, outcome: ExchangeOutcome, closes: bool) -> bytes:
+    def _lines(self, request: Request, outcome: ExchangeOutcome, closes: bool, *, is_dated: bool) -> bytes:
         persistence = CLOSES if closes else PERSISTS if request.facts.speaks_1_1 else KEEPS_ALIVE
         if request.elsewhere is not None:
             return persistence + b"\r\n"  # what is passed through carries no line of ours
-        return self._marks.lines(outcome.attempts, persistence)
+        marks = self._marks.lines(outcome.attempts, persistence)
+        return marks if is_dated else self._date.now() + marks
 
     def whole(
         self, client: ClientStream, request: Request, response: Response, outcome: ExchangeOutcome
@@ -138,7 +158,7 @@ class Responder:
         outcome.bytes_in = write_whole(
             client,
             response,
-            self._lines(request, outcome, closes),
+            self._lines(request, outcome, closes, is_dated=response.head.is_dated),
             may_trail=request.facts.takes_trailers,
         )
         return not closes
@@ -150,7 +170,7 @@ class Responder:
         outcome.status, outcome.reason, outcome.detail = reply.status, reply.reason, reply.detail
         outcome.local = True
         closes = client.needs_close(request) or request.facts.refusal is not None
-        marks = self._lines(request, outcome, closes)
+        marks = self._lines(request, outcome, closes, is_dated=False)
         client.write(reply.encode(marks, answers_head=request.method == b"HEAD"))
         return not closes
 
@@ -181,7 +201,7 @@ class Responder:
         closes = client.needs_close(request) or (response.head.content_length is None and not may_chunk)
         outcome.status = response.head.status
         self._turn_places(request, response.head)
-        marks = self._lines(request, outcome, closes)
+        marks = self._lines(request, outcome, closes, is_dated=response.head.is_dated)
         outcome.bytes_in, is_complete = await relay(
             client,
             response,

@@ -36,6 +36,7 @@ _STREAMS: Final = frozenset(
      b"application/stream+json", b"application/json-seq", b"multipart/x-mixed-replace"}
 )  # fmt: skip
 """Media types whose parts mean something before the end has come; gRPC is told by its beginning."""
+_DATED: Final = re.compile(rb"\r\ndate:", re.IGNORECASE)
 _UNBUFFERED: Final = re.compile(rb"\r\nx-accel-buffering:[ \t]*no[ \t]*\r\n", re.IGNORECASE)
 
 
@@ -60,13 +61,14 @@ class ResponseHead:
     ``start`` is the status line without its CRLF, ``lines`` a CRLF and the header lines to forward, each ended by one.
     ``error`` is a sentence where the framing cannot be trusted, else empty. ``kept_for_s`` is how long the upstream says that
     it keeps an idle connection, None where it does not. ``streams`` says that the body is for an app that reads along,
-    ``names_places`` that there is a Location or a Link.
+    ``names_places`` that there is a Location or a Link, ``is_dated`` that there is a Date.
     """
 
     __slots__ = (
         "body_end",
         "content_length",
         "error",
+        "is_dated",
         "keep_alive",
         "kept_for_s",
         "lines",
@@ -90,6 +92,7 @@ class ResponseHead:
         self.keep_alive = False
         self.streams = False
         self.names_places = False
+        self.is_dated = False
         self.upgrade = b""
         self.body_end = BodyEnd.NONE
         match = _HEAD.fullmatch(raw)
@@ -136,6 +139,7 @@ class ResponseHead:
             lines = _without(lines, named_away(connection))
         if b"uffering:" in lines and _UNBUFFERED.search(lines) is not None:
             self.streams = True
+        self.is_dated = b"\r\nDate:" in lines or _DATED.search(lines) is not None
         self.lines = lines
         if raw[5:8] != b"1.1":
             self.start = b"HTTP/1.1" + self.start[8:]  # RFC 9110 §2.5: an intermediary sends its own version

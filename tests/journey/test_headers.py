@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
@@ -56,7 +58,7 @@ def test_hop_by_hop_headers_of_an_answer_end_here() -> None:
     async def trace() -> None:
         async with House(Origin(answer(200, b"body", [*HOP_BY_HOP, "X-Kept: y"]))) as house:
             got = await house.get()
-            assert got.names() == ["x-kept", "content-length", "via", "sidegate-attempts"]
+            assert got.names() == ["x-kept", "content-length", "date", "via", "sidegate-attempts"]
             assert got.body == b"body"
 
     run(trace())
@@ -347,8 +349,29 @@ def test_max_forwards_counts_down_and_ends_here() -> None:
             assert (await app.answer()).status == 200
             assert house.origin.asked[0].header("max-forwards") == "2"
             await app.ask("/", "OPTIONS", ["Max-Forwards: 0"])
-            await app.answer()
+            assert (await app.answer()).status == 200
+            await app.ask("/", "TRACE", ["Max-Forwards: 0"])
+            assert (await app.answer()).status == 501
             assert len(house.origin.asked) == 1
+
+    run(trace())
+
+
+def test_an_answer_without_a_date_is_given_one() -> None:
+    """RFC 9110 §6.6.1, where it is whole, where it streams and where it is our own; a date that is there stays alone."""
+    written = "Sun, 06 Nov 1994 08:49:37 GMT"
+
+    async def trace() -> None:
+        origin = Origin(answer(), answer(body=b"z" * 100_000), answer(headers=[f"dAte: {written}"]))
+        async with House(origin, body={"verify_up_to": "10KiB"}) as house:
+            app = await house.app()
+            given = []
+            for target in ("/whole", "/streams", "/dated", "ftp://ours/"):
+                answered = await app.get(target)
+                given.append([value for name, value in answered.headers if name.lower() == "date"])
+            assert [len(dates) for dates in given] == [1, 1, 1, 1]
+            assert given[2] == [written]
+            assert all(parsedate_to_datetime(dates[0]).tzinfo is UTC for dates in given)
 
     run(trace())
 

@@ -8,14 +8,14 @@ import pytest
 
 from proxy.base.reasons import Problem, Reason
 from proxy.respond.local import ANSWERS, LocalReply
-from proxy.respond.reply import CLOSES, PERSISTS, Marks
+from proxy.respond.reply import CLOSES, PERSISTS, DateLine, Marks
 
 
 @pytest.mark.parametrize("why", list(ANSWERS))
 def test_a_reply_is_a_problem_document(why: Reason | Problem) -> None:
     """RFC 9457, whatever the detail holds."""
     status, reason, title, helps = ANSWERS[why]
-    assert 400 <= status < 600
+    assert status == 200 if why is Problem.ENDS_HERE else 400 <= status < 600
     detail = 'a "quoted"\r\nX-Forged: line \N{SNOWMAN}'
     raw = LocalReply(why, detail, 2.4).encode(Marks(b"me").lines(3, CLOSES), answers_head=False)
     head, _, body = raw.partition(b"\r\n\r\n")
@@ -55,3 +55,13 @@ def test_marks_are_kept_per_count_and_bounded() -> None:
     for count in range(5000):
         marks.lines(count, PERSISTS)
     assert len(marks._known) <= 3000
+
+
+def test_the_date_line_is_made_once_a_second() -> None:
+    now = [784_111_777.9]
+    date = DateLine(lambda: now[0])
+    line = date.now()
+    assert line == b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+    assert date.now() is line
+    now[0] = 784_111_778.0
+    assert date.now() == b"Date: Sun, 06 Nov 1994 08:49:38 GMT\r\n"
