@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from tests.bench.peers import start_configured
+from tests.bench.peers import CONFIGS, start_configured
 from tests.e2e.daemon import Daemon
 from tests.parts import where
 
@@ -24,4 +24,4 @@ def write_files(folder: Path) -> dict[str, bytes]:
 
 def start_origin(folder: Path, *, core: int | None = None) -> tuple[Daemon, int]:
     """The process and its port; it serves ``/1KiB`` and the others that ``write_files`` wrote."""
-    return start_configured("origin.conf", [where("nginx") or "nginx", "-c"], folder, 0, core)
+    return start_configured(CONFIGS / "origin.conf", [where("nginx") or "nginx", "-c"], folder, 0, core)

@@ -31,21 +31,21 @@ Start = Callable[[Path, int, int | None], tuple[Daemon, int]]
 """(folder for its files, origin's port, core or None) → the process and the port it listens on."""
 
 
-def start_nginx(folder: Path, origin: int, core: int | None) -> tuple[Daemon, int]:
-    return start_configured("nginx.conf", [where("nginx") or "nginx", "-c"], folder, origin, core)
+def start_nginx(folder: Path, origin: int, core: int | None, configs: Path = CONFIGS) -> tuple[Daemon, int]:
+    command = [where("nginx") or "nginx", "-c"]
+    return start_configured(configs / "nginx.conf", command, folder, origin, core)
 
 
-def start_haproxy(folder: Path, origin: int, core: int | None) -> tuple[Daemon, int]:
-    return start_configured(
-        "haproxy.conf", [where("haproxy") or "haproxy", "-db", "-f"], folder, origin, core
-    )
+def start_haproxy(folder: Path, origin: int, core: int | None, configs: Path = CONFIGS) -> tuple[Daemon, int]:
+    command = [where("haproxy") or "haproxy", "-db", "-f"]
+    return start_configured(configs / "haproxy.conf", command, folder, origin, core)
 
 
 def start_envoy(folder: Path, origin: int, core: int | None) -> tuple[Daemon, int]:
     # The PyPI build leaves when the process that started it does: that is the bench, while it measures.
     envoy = str(Path(sys.executable).with_name("envoy"))
     command = [envoy, "--concurrency", "1", "-l", "error", "--use-dynamic-base-id", "-c"]
-    return start_configured("envoy.yaml", command, folder, origin, core)
+    return start_configured(CONFIGS / "envoy.yaml", command, folder, origin, core)
 
 
 def start_sidegate(folder: Path, origin: int, core: int | None) -> tuple[Daemon, int]:
@@ -62,13 +62,13 @@ PEERS: dict[str, Start] = {
 
 
 def start_configured(
-    template: str, command: list[str], folder: Path, origin: int, core: int | None
+    template: Path, command: list[str], folder: Path, origin: int, core: int | None
 ) -> tuple[Daemon, int]:
-    """Fills the file of ``configs`` in, starts the command with it, and waits until it accepts."""
+    """Fills the template in, starts the command with it, and waits until it accepts."""
     port = free_port()
-    config = folder / template
+    config = folder / template.name
     words = {"@FOLDER@": str(folder), "@PORT@": str(port), "@ORIGIN@": str(origin)}
-    text = (CONFIGS / template).read_text()
+    text = template.read_text()
     for word, value in words.items():
         text = text.replace(word, value)
     config.write_text(text)
