@@ -19,6 +19,7 @@ GOODPUT ?=
 REAL   ?=
 WEATHER ?= 0 400
 CONFORMANCE ?=
+FAULTS ?=
 SOAK   ?=
 ENGINE ?= $(or $(shell command -v podman),docker)
 IMAGE  ?= sidegate:dev
@@ -26,7 +27,7 @@ BUILD  ?=
 LOCK   ?=
 
 # Tests whose types are checked as well: those that are programs in their own right.
-TYPED_TESTS := -m tests.parts -m tests.locks -p tests.bench -p tests.cluster -p tests.conformance -p tests.e2e -p tests.soak
+TYPED_TESTS := -m tests.parts -m tests.locks -p tests.bench -p tests.cluster -p tests.conformance -p tests.e2e -p tests.faults -p tests.soak
 
 # Tests of what is not compiled, or of many processes at once: the other pass has them.
 NOT_COMPILED := tests/bench tests/chart tests/inject tests/sim $(addprefix tests/unit/,config fleet lab learn) \
@@ -45,7 +46,7 @@ COMPILED    := $(VENV)/compiled
 AS_COMPILED  = TESTS_COMPILED=1 PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-compiled conformance test-kube test-cluster chart compiled lint lint-format lint-style lint-types lint-imports lint-locks format bench bench-fleet goodput real sim-weather soak failover pull lock image image-check clean
+.PHONY: help demo test test-compiled conformance faults test-kube test-cluster chart compiled lint lint-format lint-style lint-types lint-imports lint-locks format bench bench-fleet goodput real sim-weather soak failover pull lock image image-check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,6 +88,9 @@ compiled: $(COMPILED)/.done  ## the sidecar as the image has it, in .venv/compil
 
 conformance: $(VENV)/.dev parts-test  ## rules of RFC 9110 and 9112 that a proxy must keep, tried on Sidegate, nginx and HAProxy
 	@$(BIN)/python -m tests.conformance $(CONFORMANCE)
+
+faults: $(VENV)/.dev $(COMPILED)/.done  ## what can go wrong, a row each: what the app sees, what is counted, what is left over; and loads in 256 MiB
+	@$(AS_COMPILED) $(BIN)/python -m tests.faults $(FAULTS)
 
 bench: $(VENV)/.runtime $(VENV)/.bench $(COMPILED)/.done parts-bench  ## CPU per call, latency and memory against nginx, HAProxy and Envoy
 	@$(AS_COMPILED) $(BIN)/python -m tests.bench $(BENCH)

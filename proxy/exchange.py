@@ -112,7 +112,6 @@ class Exchange:
             return await self._carry(call)
         except asyncio.CancelledError:
             outcome.reason = Reason.CLIENT_GONE
-            outcome.status = 0
             raise
         except Exception as error:
             return self._fail(call, error)

@@ -39,26 +39,28 @@ class Process:
         stderr: int = asyncio.subprocess.PIPE,
         redirection: str = "",
         files: tuple[int, int] | None = None,
+        cgroup: Path | None = None,
         **environment: str,
     ) -> None:
-        """``redirection`` is a shell's, such as ``1>&-``: there is no ready line then. ``files``: its bounds on descriptors."""
-        self._config = config
+        """``redirection`` is a shell's, such as ``1>&-``: there is no ready line then. ``files``: its bounds on descriptors;
+        ``cgroup``: where it is put before it begins."""
+        self.config_path = config
         self._stderr = stderr
         self._redirection = redirection
         self._files = files
+        self._cgroup = cgroup
         self._environment = environment
         self.apps: list[App] = []
         self.addresses: dict[str, str] = {}
         self._popen: asyncio.subprocess.Process
 
     async def __aenter__(self) -> Process:
-        files = self._files
         self._popen = await asyncio.create_subprocess_exec(
             "sh", "-c", f'exec "$0" "$@" {self._redirection}',
-            sys.executable, "-m", "proxy", "run", "--config", str(self._config),
+            sys.executable, "-m", "proxy", "run", "--config", str(self.config_path),
             stdout=asyncio.subprocess.PIPE, stderr=self._stderr, cwd=ROOT,
             env={**{k: v for k, v in os.environ.items() if not k.startswith("SIDEGATE_")}, **self._environment},
-            preexec_fn=(lambda: resource.setrlimit(resource.RLIMIT_NOFILE, files)) if files else None,
+            preexec_fn=self._bound if self._files or self._cgroup else None,
         )  # fmt: skip
         if self._redirection:
             return self
@@ -74,6 +76,25 @@ class Process:
         if self._popen.returncode is None:
             self._popen.kill()
         await self._popen.communicate()
+
+    def _bound(self) -> None:
+        """In the child, before it begins."""
+        if self._files is not None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, self._files)
+        if self._cgroup is not None:
+            (self._cgroup / "cgroup.procs").write_text("0")
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process is gone."""
+        return self._popen.returncode is not None
+
+    def peak_bytes(self, cgroup: Path | None) -> int:
+        """The most memory it held: by its cgroup's account, page cache and kernel included, or by its own."""
+        if cgroup is not None:
+            return int((cgroup / "memory.max_usage_in_bytes").read_text())
+        status = Path(f"/proc/{self._popen.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""
