@@ -32,6 +32,7 @@ from proxy.attempt.elsewhere import Elsewhere
 from proxy.attempt.pool import Pool
 from proxy.attempt.resolver import Resolver
 from proxy.attempt.tls import TlsFiles
+from proxy.attempt.tunnel import ProxyTunnel
 from proxy.attempt.upstream import Upstream
 from proxy.base.clock import Clock, SystemClock
 from proxy.base.deadlines import Deadlines
@@ -45,9 +46,11 @@ from proxy.config.names import (
     authority_of,
     elsewhere_of,
     fleet_name,
+    host_and_port_of,
     hosts_of,
     prefix_of,
 )
+from proxy.config.proxy_url import parse_proxy_url
 from proxy.config.redis_url import parse_redis_url
 from proxy.config.settings import Body, Fleet, Limits, Retry, Route, Settings, Timeouts, split_address
 from proxy.config.watch import FileWatch
@@ -184,9 +187,10 @@ class Sidecar:
         host = url.hostname or ""
         tls = settings.upstream.tls
         is_tls = url.scheme == "https"
+        via = parse_proxy_url(settings.upstream.proxy) if settings.upstream.proxy else None
         resolver = Resolver(
-            host,
-            settings.upstream.port,
+            via.host if via else host,
+            via.port if via else settings.upstream.port,
             min_ttl_s=settings.upstream.dns.min_ttl,
             max_ttl_s=settings.upstream.dns.max_ttl,
             monotonic=self._clock.monotonic,
@@ -205,6 +209,7 @@ class Sidecar:
             tls=files if is_tls else None,
             server_name=tls.server_name or host,
             monotonic=self._clock.monotonic,
+            tunnel=ProxyTunnel(host_and_port_of(settings), via.authorization) if via else None,
         )
         pool = settings.pool
         return Pool(

@@ -13,6 +13,7 @@ import aiohappyeyeballs
 
 from proxy.attempt.resolver import AddressInfo, Resolver
 from proxy.attempt.tls import TlsFiles
+from proxy.attempt.tunnel import ProxyTunnel
 from proxy.base.errors import ConnectError
 from proxy.base.reasons import Reason
 
@@ -32,7 +33,7 @@ class Timings:
 
 
 class Connector:
-    """Opens connections to the upstream."""
+    """Opens connections to the upstream. With a ``tunnel`` the ``resolver``'s addresses are those of the proxy in between."""
 
     def __init__(
         self,
@@ -41,8 +42,10 @@ class Connector:
         tls: TlsFiles | None,
         server_name: str,
         monotonic: Callable[[], float],
+        tunnel: ProxyTunnel | None = None,
     ) -> None:
         self.resolver = resolver
+        self._tunnel = tunnel
         self._tls = tls
         # RFC 6066 §3: without the dot that ends a full name; certificates have none either.
         self._server_name = server_name.removesuffix(".")
@@ -65,6 +68,8 @@ class Connector:
                 )
                 if sock.getpeername()[:2] != addresses[0][4][:2]:
                     self.resolver.distrust(addresses[0])
+                if self._tunnel is not None:
+                    await _tunneled(sock, self._tunnel)
                 connected = self._monotonic()
                 timings.connect_s = connected - resolved
                 phase = Reason.TLS_FAILED if self._tls is not None else phase
@@ -100,3 +105,11 @@ class Connector:
         except BaseException:
             sock.close()
             raise
+
+
+async def _tunneled(sock: socket.socket, tunnel: ProxyTunnel) -> None:
+    try:
+        await tunnel.open(sock)
+    except BaseException:
+        sock.close()
+        raise

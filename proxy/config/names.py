@@ -14,6 +14,11 @@ def authority_of(settings: Settings) -> bytes:
     return host if port == SCHEME_PORTS[url.scheme] else b"%b:%d" % (host, port)
 
 
+def host_and_port_of(settings: Settings) -> bytes:
+    """Return the upstream's host and port as CONNECT wants them: the port always."""
+    return b"%b:%d" % (_host_of(urlsplit(settings.upstream.url)), settings.upstream.port)
+
+
 def fleet_name(settings: Settings) -> str:
     """Return which pods belong together: what the owner says, or the upstream's scheme, host and port."""
     return (

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
+from proxy.config.proxy_url import parse_proxy_url
 from proxy.config.redis_url import Topology, parse_redis_url
 from proxy.config.units import DURATION, SIZE
 
@@ -107,6 +108,9 @@ class Upstream(Section, frozen=True):
     """Whether the upstream sees its own name as Host, or the one the app sent."""
     tls: Tls = Tls()
     dns: Dns = Dns()
+    proxy: str | None = None
+    """A proxy that the upstream is reached through, http://host:port or http://user:password@host:port. It is asked for a tunnel
+    (CONNECT), and resolves the upstream's name. Calls for other hosts do not take it."""
     via: bool = False
     """Whether the upstream is sent Via. nginx and its kin compress no answer then; without it, only a loop through this very
     sidecar is found, by its connections."""
@@ -130,6 +134,8 @@ class Upstream(Section, frozen=True):
             raise ValueError("url may hold no blanks, control or non-ASCII characters; percent-encode them")
         if url.scheme == "http" and self.tls != Tls():
             raise ValueError("tls has no meaning for an http:// url")
+        if self.proxy is not None:
+            parse_proxy_url(self.proxy)
 
     @property
     def port(self) -> int:

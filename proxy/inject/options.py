@@ -140,7 +140,7 @@ class Capture(Section, frozen=True):
     baseUrlVars: tuple[EnvName, ...] = ()
     """Variables, beside SIDEGATE_URL, that the app reads the upstream's base URL from; one it has already is replaced."""
     httpProxy: bool = True
-    """Whether mode env sets HTTP_PROXY and http_proxy as well. Calls to hosts that noProxy does not cover then fail."""
+    """Whether mode env sets HTTP_PROXY and http_proxy as well. Calls to other hosts are passed through."""
     noProxy: tuple[str, ...] = (
         "localhost",
         "127.0.0.1",
