@@ -60,17 +60,26 @@ _JOIN_UP_TO = 64 << 10
 """Bodies up to this size are copied behind their head and sent in one piece; larger ones go in several, uncopied."""
 
 
-def write_whole(client: ClientStream, response: Response, marks: bytes, *, may_trail: bool = False) -> int:
-    """Send an answer that is all here; return its body's bytes. ``may_trail``: the app reads trailers."""
+def write_whole(
+    client: ClientStream,
+    response: Response,
+    marks: bytes,
+    *,
+    may_trail: bool = False,
+    keeps_chunks: bool = False,
+) -> int:
+    """Send an answer that is all here; return its body's bytes.
+
+    ``may_trail``: the app reads trailers. ``keeps_chunks``: what came in chunks is sent so, though its length is known by now.
+    """
     head = response.head
     size = response.body_bytes
     framing = b""
-    if response.trailers and may_trail:
+    trailers = response.trailers if may_trail else []
+    if trailers or (keeps_chunks and head.body_end is BodyEnd.CHUNKS):
         body = [chunk(part) for part in response.chunks if part]
         framing = b"Transfer-Encoding: chunked\r\n"
-        client.writelines(
-            [b"".join((head.start, head.lines, framing, marks)), *body, last_chunk(response.trailers)]
-        )
+        client.writelines([b"".join((head.start, head.lines, framing, marks)), *body, last_chunk(trailers)])
         return size
     if head.body_end is BodyEnd.CHUNKS or head.body_end is BodyEnd.CLOSE:
         # Now that it is whole, its length says better where it ends.
@@ -160,6 +169,8 @@ class Responder:
             response,
             self._lines(request, outcome, closes, is_dated=response.head.is_dated),
             may_trail=request.facts.takes_trailers,
+            # An app can tell chunks from a length: what is passed through is framed as it would be without us.
+            keeps_chunks=request.elsewhere is not None and request.facts.speaks_1_1,
         )
         return not closes
 

@@ -12,7 +12,7 @@ import pytest
 from tests.fakes.app import App
 from tests.fakes.house import House
 from tests.fakes.loop import run, soon, until
-from tests.fakes.origin import Asked, Line, Origin, answer
+from tests.fakes.origin import Asked, Line, Origin, answer, chunked
 
 
 @asynccontextmanager
@@ -103,6 +103,23 @@ def test_bodies_go_both_ways_as_they_come() -> None:
                 + b"3\r\nabc\r\n0\r\n\r\n"
             )
             assert (await app.answer()).body == b"abc"
+
+    run(trace())
+
+
+@pytest.mark.parametrize("size", [0, 5, 300_000])
+def test_an_answer_in_chunks_stays_one(size: int) -> None:
+    """It became one with a length where all of it had come in one piece, so an app got one or the other by chance."""
+
+    async def trace() -> None:
+        async with two(Origin(chunked(*[b"x" * size] if size else []), answer(200, b"next"))) as (
+            house,
+            other,
+        ):
+            app = await house.app()
+            got = await app.get(f"http://127.0.0.1:{other.port}/")
+            assert (got.body, got.names()) == (b"x" * size, ["transfer-encoding"])
+            assert (await app.get(f"http://127.0.0.1:{other.port}/")).body == b"next"
 
     run(trace())
 
