@@ -453,6 +453,11 @@ class _StreamedBody:
         return self._request.is_whole
 
     @property
+    def has_begun(self) -> bool:
+        """Whether the app has sent some of it, or all there is."""
+        return self._request.waiting_bytes > 0 or self._request.is_whole
+
+    @property
     def is_broken(self) -> bool:
         """Whether the rest will never come."""
         return self._connection.has_broken_http or self._connection.is_gone

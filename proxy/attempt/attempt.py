@@ -176,7 +176,7 @@ class Attempt:
         self._is_sent = False
         limits = self._limits
         if waits_for_100:
-            await self._until_100(connection)
+            await self._until_100(connection, source)
         while not connection.has_head_or_news:
             if source.is_broken:
                 self.outcome.reason = Reason.CLIENT_GONE
@@ -203,11 +203,14 @@ class Attempt:
                 await self._signal.wait()
         return True
 
-    async def _until_100(self, connection: Connection) -> None:
-        """Wait for the upstream's 100 or its answer. One that is silent for a while may know no 100: the app gets ours."""
+    async def _until_100(self, connection: Connection, source: BodySource) -> None:
+        """Wait for the upstream's 100 or its answer. One that is silent for a while may know no 100: the app gets ours.
+
+        An app that sends before it is told to waits for none.
+        """
         try:
             async with asyncio.timeout(_PATIENCE_FOR_100_S):
-                while not connection.has_head_or_news and not connection.parser.interim:
+                while not (connection.has_head_or_news or connection.parser.interim or source.has_begun):
                     await self._signal.wait()
         except TimeoutError:
             if self._app is not None:

@@ -16,6 +16,10 @@ class BodySource(Protocol):
         """Whether the last byte is in."""
 
     @property
+    def has_begun(self) -> bool:
+        """Whether the app has sent some of it, or all there is."""
+
+    @property
     def is_broken(self) -> bool:
         """Whether the rest will never come: the app broke HTTP, or stopped sending."""
 
@@ -26,7 +30,7 @@ class BodySource(Protocol):
 class Outgoing:
     """A request and its body: ``body`` where all of it is here, ``source`` where it still arrives and is sent as it does.
 
-    ``waits_for_100`` says that the app sends none of it before it is told to.
+    ``waits_for_100`` says that the app asks to be told to send it.
     """
 
     __slots__ = ("body", "request", "source", "waits_for_100")

@@ -107,6 +107,57 @@ def test_bodies_go_both_ways_as_they_come() -> None:
     run(trace())
 
 
+@pytest.mark.parametrize("says", [b"Content-Length: 3", b"Transfer-Encoding: chunked"])
+def test_a_host_is_asked_itself_whether_it_takes_a_body(says: bytes) -> None:
+    """Of a body in chunks it did not hear Expect, and the app got the sidecar's word for it."""
+
+    async def trace() -> None:
+        async with two(Origin(plays=_refuses)) as (house, other):
+            app = await house.app()
+            head = b"PUT http://127.0.0.1:%d/ HTTP/1.1\r\nHost: x\r\n%b\r\nExpect: 100-continue\r\n\r\n"
+            await app.send(head % (other.port, says))
+            got = await app.answer()
+            assert (got.status, got.interim, got.body) == (403, [], b"no")
+            assert says in other.seen
+            assert b"\r\nExpect: 100-continue\r\n" in other.seen
+
+    async def _refuses(line: Line) -> None:
+        await line.head()
+        await line.send(answer(403, b"no"))
+        await line.until_gone()
+
+    run(trace())
+
+
+def test_an_app_that_waits_for_no_100_is_not_kept_waiting_for_one() -> None:
+    """The host hears that it expects one, and says nothing before it has the body."""
+
+    async def trace() -> None:
+        async with two(Origin(answer(200, b"taken"))) as (house, other):
+            app = await house.app()
+            head = b"PUT http://127.0.0.1:%d/ HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
+            await app.send(head % other.port + b"abc")
+            got = await app.answer()
+            assert (got.body, got.interim) == (b"taken", [])
+            assert other.asked[0].header("expect") == "100-continue"
+
+    run(trace())
+
+
+def test_an_empty_body_in_chunks_stays_one() -> None:
+    async def trace() -> None:
+        async with two(Origin()) as (house, other):
+            app = await house.app()
+            head = (
+                b"PUT http://127.0.0.1:%d/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+            )
+            await app.send(head % other.port)
+            assert (await app.answer()).status == 200
+            assert other.asked[0].names() == ["host", "transfer-encoding"]
+
+    run(trace())
+
+
 @pytest.mark.parametrize("size", [0, 5, 300_000])
 def test_an_answer_in_chunks_stays_one(size: int) -> None:
     """It became one with a length where all of it had come in one piece, so an app got one or the other by chance."""
