@@ -132,7 +132,9 @@ class Exchange:
             if refusal is not None:
                 return self._refuse(call, refusal)
         # Elsewhere nothing is tried twice, so what may not be lost goes on a connection that cannot be stale.
-        is_fresh = call.request.elsewhere is not None and not call.trial.is_repeatable
+        is_fresh = call.request.elsewhere is not None and not (
+            call.trial.is_repeatable and call.trial.is_replayable
+        )
         limiter = call.route.limiter
         while True:
             if not call.answer_bytes and self.answers.usual > _SMALL_BYTES:

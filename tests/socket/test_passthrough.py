@@ -158,6 +158,21 @@ def test_an_empty_body_in_chunks_stays_one() -> None:
     run(trace())
 
 
+def test_a_get_with_a_body_takes_no_connection_that_may_be_stale() -> None:
+    """It streams and cannot be sent again, so a close that crosses it was a 502."""
+
+    async def trace() -> None:
+        async with two(Origin()) as (house, other):
+            app = await house.app()
+            url = f"http://127.0.0.1:{other.port}/_search"
+            assert (await app.get(url)).status == 200
+            await app.ask(url, body=b"{}")
+            assert (await app.answer()).status == 200
+            assert [asked.line.number for asked in other.asked] == [0, 1]
+
+    run(trace())
+
+
 @pytest.mark.parametrize("size", [0, 5, 300_000])
 def test_an_answer_in_chunks_stays_one(size: int) -> None:
     """It became one with a length where all of it had come in one piece, so an app got one or the other by chance."""
