@@ -25,6 +25,8 @@ _MOST_ATTEMPTS: Final = 1000
 _AUTHORITY: Final = re.compile(rb"(\[[0-9a-f:.]+\]|[a-z0-9._~!$&'()*+,;=%-]+)(?::([0-9]{0,5}))?")
 """RFC 3986 §3.2 without user and password, which a proxy is not to be told."""
 _PORTS: Final = {b"http": 80, b"https": 443, b"": 0}
+_SCHEMES: Final = {b"http": b"http", b"https": b"https", b"ws": b"http", b"wss": b"https"}
+"""What an absolute target may begin with. RFC 6455 §4.1: ws and wss are HTTP until the 101; aiohttp names them to a proxy."""
 
 
 class Rules:
@@ -96,8 +98,9 @@ class Rules:
             request.path = target
             return None
         # RFC 9112 §3.2.2: the absolute form must be understood; its authority beats the Host header.
-        scheme, separator, rest = target.partition(b"://")
-        if not separator or scheme.lower() not in (b"http", b"https"):
+        named, separator, rest = target.partition(b"://")
+        scheme = _SCHEMES.get(named.lower(), b"")
+        if not separator or not scheme:
             return Refusal(Problem.MALFORMED, "the request target is neither a path nor an absolute URL")
         cut = min((i for i in (rest.find(b"/"), rest.find(b"?")) if i >= 0), default=len(rest))
         authority, path = rest[:cut].lower(), rest[cut:]
@@ -110,7 +113,7 @@ class Rules:
         elif authority in self._own_authorities:
             request.path = path if path == b"*" else self._prefix + path
         else:
-            return self._read_elsewhere(request, scheme.lower(), authority, path)
+            return self._read_elsewhere(request, scheme, authority, path)
         return None
 
     def _read_elsewhere(

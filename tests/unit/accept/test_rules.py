@@ -82,6 +82,8 @@ def test_what_cannot_be_carried_is_refused(target: bytes, problem: Problem) -> N
     [
         (b"GET", b"http://Other.example/a", ("http", "other.example", 80, b"other.example")),
         (b"GET", b"https://other.example?a", ("https", "other.example", 443, b"other.example")),
+        (b"GET", b"ws://other.example/chat", ("http", "other.example", 80, b"other.example")),
+        (b"GET", b"WSS://other.example/chat", ("https", "other.example", 443, b"other.example")),
         (b"GET", b"http://[::1]:81/", ("http", "::1", 81, b"[::1]:81")),
         (b"GET", b"http://other.example:/", ("http", "other.example", 80, b"other.example:")),
         (b"CONNECT", b"other.example:443", ("http", "other.example", 443, b"other.example:443")),
