@@ -140,7 +140,7 @@ class Capture(Section, frozen=True):
     baseUrlVars: tuple[EnvName, ...] = ()
     """Variables, beside SIDEGATE_URL, that the app reads the upstream's base URL from; one it has already is replaced."""
     httpProxy: bool = True
-    """Whether mode env sets HTTP_PROXY and http_proxy as well. Calls to other hosts are passed through."""
+    """Whether mode env sets HTTP_PROXY and http_proxy as well. What noProxy does not cover then goes by the sidecar, as it is."""
     noProxy: tuple[str, ...] = (
         "localhost",
         "127.0.0.1",
