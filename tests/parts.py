@@ -39,6 +39,7 @@ PARTS = {
         Part("curl", "curl", frozenset({"test"})),
         Part("node", "nodejs", frozenset({"test"})),
         Part("java", "default-jdk-headless", frozenset({"test"})),
+        Part("javac", "default-jdk-headless", frozenset({"test"})),
         Part("nginx", "nginx-light", frozenset({"test", "bench"})),
         Part("haproxy", "haproxy", frozenset({"test", "bench"})),
         Part("redis-server", "redis-server", frozenset({"test"})),

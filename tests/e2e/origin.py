@@ -1,10 +1,12 @@
 """An origin that keeps what it received, byte for byte, and answers with bytes known beforehand.
 
-===============  =========================================
+===============  =====================================================
 ``/echo``        the request's body
 ``/bytes/N``     ``pattern(N)``, with Content-Length
 ``/chunked/N``   the same bytes as chunks, without a length
-===============  =========================================
+``/status/N``    the status N, with a short body
+``/moved/PATH``  302, and a Location that names this host and ``/PATH``
+===============  =====================================================
 
 Every answer carries ``X-Origin: kept`` and two ``Set-Cookie`` lines, which must come through as they are.
 """
@@ -14,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import random
 import socket
+import ssl
 import threading
 from dataclasses import dataclass
 from functools import cache
@@ -45,15 +48,16 @@ class Received:
 
 
 class Origin:
-    """Listens on a free loopback port; one thread for each connection. A context manager."""
+    """Listens on a free loopback port, with TLS or without; one thread for each connection. A context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.received: list[Received] = []
         self.connections = 0
         self.errors: list[str] = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port: int = self._listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self._open: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -81,10 +85,14 @@ class Origin:
     def _serve(self, client: socket.socket, number: int) -> None:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
+            if self._tls is not None:
+                plain, client = client, self._tls.wrap_socket(client, server_side=True)
+                self._open.discard(plain)
+                self._open.add(client)
             with client.makefile("rb") as stream:
                 while (request := self._read(client, stream, number)) is not None:
                     self.received.append(request)
-                    _answer(client, request)
+                    _answer(client, request, self.url.partition(":")[0])
         except (OSError, ValueError) as error:
             self.errors.append(f"connection {number}: {error!r}")
         finally:
@@ -127,18 +135,24 @@ def _exactly(stream: IO[bytes], size: int) -> bytes:
     return body
 
 
-def _answer(client: socket.socket, request: Received) -> None:
-    kind, _, count = request.target.partition("?")[0].strip("/").partition("/")
-    body = request.body if kind == "echo" else pattern(int(count))
-    head = ["HTTP/1.1 200 OK", "Content-Type: application/octet-stream", "X-Origin: kept"]
+def _answer(client: socket.socket, request: Received, scheme: str) -> None:
+    kind, _, rest = request.target.partition("?")[0].strip("/").partition("/")
+    start, more, body = "200 OK", [], request.body
+    if kind in ("bytes", "chunked"):
+        body = pattern(int(rest))
+    elif kind == "status":
+        start, body = f"{rest} As Asked", pattern(20)
+    elif kind == "moved":
+        start, more, body = "302 Found", [f"Location: {scheme}://{request.header('host')[0]}/{rest}"], b""
+    head = [f"HTTP/1.1 {start}", "Content-Type: application/octet-stream", "X-Origin: kept", *more]
     head += [f"Set-Cookie: {cookie}" for cookie in COOKIES]
     head.append("Transfer-Encoding: chunked" if kind == "chunked" else f"Content-Length: {len(body)}")
     client.sendall("\r\n".join([*head, "", ""]).encode())
     if request.method == "HEAD":
         return
     if kind == "chunked":
-        for start in range(0, len(body), _CHUNK_BYTES):
-            piece = body[start : start + _CHUNK_BYTES]
+        for start_at in range(0, len(body), _CHUNK_BYTES):
+            piece = body[start_at : start_at + _CHUNK_BYTES]
             client.sendall(b"%x\r\n%s\r\n" % (len(piece), piece))
         body = b"0\r\n\r\n"
     client.sendall(body)

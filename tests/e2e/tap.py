@@ -22,15 +22,16 @@ class Carried:
 
 
 class Tap:
-    """Listens on ``port`` and relays each connection to ``target_port``. A context manager."""
+    """Listens on ``port`` of a loopback address and relays each connection to ``target_port``. A context manager."""
 
-    def __init__(self, target_port: int) -> None:
+    def __init__(self, target_port: int, host: str = "127.0.0.1") -> None:
         self.connections: list[Carried] = []
         self._target_port = target_port
         self._threads: list[threading.Thread] = []
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self._listener = socket.create_server((host, 0), backlog=512)
         self.port: int = self._listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.authority = f"{host}:{self.port}"
+        self.url = f"http://{self.authority}"
         self._start(self._accept)
 
     def __enter__(self) -> Self:

@@ -20,13 +20,15 @@ public class Client {
         BufferedReader lines = new BufferedReader(new InputStreamReader(System.in));
         for (String line; (line = lines.readLine()) != null; ) {
             String[] words = line.split("\t");
-            HttpRequest request = HttpRequest.newBuilder(URI.create(arguments[0] + words[1]))
+            HttpRequest.Builder builder = HttpRequest.newBuilder(URI.create(arguments[0] + words[1]))
                 .method(words[0], body(words[2], words[3]))
-                .header("X-App", "kept")
-                .header("Sidegate-Priority", "high")
                 .expectContinue(words[3].equals("expect"))
-                .timeout(Duration.ofSeconds(60))
-                .build();
+                .timeout(Duration.ofSeconds(60));
+            for (int i = 1; i < arguments.length; i++) {
+                String[] header = arguments[i].split(": ", 2);
+                builder.header(header[0], header[1]);
+            }
+            HttpRequest request = builder.build();
             HttpResponse<byte[]> answer = client.send(request, BodyHandlers.ofByteArray());
             Files.write(Path.of(words[4]), answer.body());
             StringBuilder out = new StringBuilder(String.valueOf(answer.statusCode()));

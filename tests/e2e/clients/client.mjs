@@ -1,11 +1,14 @@
 // Node's fetch and http clients; the lines in and out are described in as_programs.py.
 import { readFileSync, writeFileSync } from "node:fs";
 import http from "node:http";
+import https from "node:https";
 import { Readable } from "node:stream";
 
-const [kind, base] = process.argv.slice(2);
-const SENT = { "X-App": "kept", "Sidegate-Priority": "high" };
-const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+const [kind, base, ...headers] = process.argv.slice(2);
+const SENT = Object.fromEntries(headers.map((header) => header.split(": ")));
+const KEPT = { keepAlive: true, maxSockets: 1 };
+const agents = { "http:": new http.Agent(KEPT), "https:": new https.Agent(KEPT) };
+const spared = (process.env.NO_PROXY ?? "").split(",");
 
 function pieces(body) {
   const parts = [];
@@ -24,12 +27,26 @@ async function withFetch({ method, path, body, mode }) {
   return { status: answer.status, pairs, content };
 }
 
+// Where a request goes: as http takes it, or, told of a proxy, as packages do that read HTTP_PROXY.
+function destination(path) {
+  const url = new URL(base + path);
+  const proxy = process.env.HTTP_PROXY;
+  if (kind !== "http-told" || !proxy || url.protocol !== "http:" || spared.includes(url.hostname)) {
+    return { web: url.protocol === "https:" ? https : http, agent: agents[url.protocol], to: base + path, host: url.host };
+  }
+  const { hostname, port } = new URL(proxy);
+  return { web: http, agent: agents["http:"], to: { hostname, port, path: base + path }, host: url.host };
+}
+
 function withHttp({ method, path, body, mode }) {
   return new Promise((resolve, reject) => {
-    const headers = { ...SENT };
+    const { web, agent, to, host } = destination(path);
+    const headers = { Host: host, ...SENT };
     if (mode === "expect") headers.Expect = "100-continue";
     if (body && mode !== "chunked") headers["Content-Length"] = body.length;
-    const request = http.request(base + path, { method, headers, agent }, (answer) => {
+    const options = { method, headers, agent };
+    const given = typeof to === "string" ? [to, options] : [{ ...to, ...options }];
+    const request = web.request(...given, (answer) => {
       const parts = [];
       answer.on("data", (part) => parts.push(part));
       answer.on("error", reject);
@@ -53,4 +70,4 @@ for (const line of readFileSync(0, "utf8").trim().split("\n")) {
   writeFileSync(answerFile, answer.content);
   console.log([answer.status, ...answer.pairs.map(([name, value]) => `${name}: ${value}`)].join("\t"));
 }
-agent.destroy();
+for (const agent of Object.values(agents)) agent.destroy();
