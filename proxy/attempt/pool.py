@@ -42,7 +42,7 @@ class Pool:
         max_connections: int,
         idle_s: float,
         max_age_s: float,
-        max_head_bytes: int = 64 << 10,
+        max_head_bytes: int = 256 << 10,
     ) -> None:
         self._connector = connector
         self._observer = observer

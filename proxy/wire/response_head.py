@@ -2,7 +2,8 @@
 
 The head is forwarded as it came, byte for byte, with the lines cut out that end here: reading it line by line would cost more
 than all the rest of a small answer's parsing. Only a head in an old form is written anew, where that form can mean one thing:
-RFC 9112 §2.2 (bare LF), §5.1 (blanks before a colon), §5.2 (folded lines). What could mean two things is an error.
+RFC 9112 §2.2 (bare LF), §4 (more than a blank in the status line), §5.1 (blanks before a colon, names that are no token),
+§5.2 (folded lines). What could mean two things is an error.
 """
 
 from __future__ import annotations
@@ -27,7 +28,13 @@ _HEAD: Final = re.compile(
     rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: [^\x00\r\n]*)?(?:\r\n%b:[^\x00\r\n]*)*\r\n" % TOKEN
 )
 """RFC 9112 §4, §5. Control characters but NUL are let through, as every client does (RFC 9110 §5.5)."""
-_NAME: Final = re.compile(TOKEN)
+_START: Final = re.compile(rb"HTTP/1\.([0-9])[ \t]+([1-9][0-9][0-9])(?:[ \t]+([^\x00\r\n]*))?")
+_ODD_NAME: Final = re.compile(rb"[^\x00-\x20\x7f]+")
+"""What stands before a colon and is passed on although no token: every client reads it."""
+_FRAMING_NAMES: Final = frozenset({b"content-length", b"transfer-encoding"})
+_FRAMING: Final = frozenset({b"contentlength", b"transferencoding"})
+"""A name that has these letters and is not the name itself: some readers take it for that."""
+_NO_LETTER: Final = re.compile(rb"[^a-z]+")
 _FIELD: Final = re.compile(rb"\r\n(((?:[CcKkPpTtUuHhRr][OoEeRrPpTt]|[LlSs][OoIi])[^:\r]*):[ \t]*([^\r]*))")
 """Every line whose name begins like one that matters, and a few more; which of them it is, is looked up."""
 _KEPT_FOR: Final = re.compile(rb"(?:^|[,; \t])timeout=\"?([0-9]{1,6})", re.IGNORECASE)
@@ -102,7 +109,7 @@ class ResponseHead:
             except ValueError as error:
                 self.error = str(error)
                 return
-            match = _HEAD.fullmatch(raw)
+            match = _START.match(raw)
             assert match is not None, raw
         self.status = int(match[2])
         self._read(raw, match[1] != b"0", answers_head)
@@ -126,7 +133,9 @@ class ResponseHead:
                 if low == b"connection":
                     connection += tokens(value)
                 elif low == b"transfer-encoding":
-                    codings = (codings or []) + tokens(value)
+                    said = tokens(value)
+                    if said != codings:  # some frameworks write the line twice and the chunks once
+                        codings = (codings or []) + said
                 elif low == b"upgrade":
                     self.upgrade = value
                 elif low == b"keep-alive":
@@ -172,6 +181,8 @@ class ResponseHead:
             if answers_head or status == 304:
                 self.error = ""  # RFC 9112 §6.3, rule 1: whatever the length says
             return
+        if codings == [] and self.content_length is not None:
+            codings = None  # a line that names none
         if codings is not None:
             codings = [coding for coding in codings if coding != b"identity"] or codings
         if codings is not None and codings != [b"identity"]:
@@ -214,21 +225,24 @@ def _kept_for_s(value: bytes) -> float | None:
 
 def _in_todays_form(raw: bytes) -> bytes:
     """Return a head in an old form as one of today; ValueError says in a sentence what keeps it from being one."""
-    start, *lines = [line[:-1] if line[-1:] == b"\r" else line for line in raw[:-1].split(b"\n")]
-    if _HEAD.fullmatch(start + b"\r\n") is None:
-        raise ValueError(f"the server's answer begins with {start[:40]!r}: that is no HTTP/1 status line")
-    fields: list[bytes] = []
+    first, *lines = [line[:-1] if line[-1:] == b"\r" else line for line in raw[:-1].split(b"\n")]
+    start = _START.fullmatch(first)
+    if start is None:
+        raise ValueError(f"the server's answer begins with {first[:40]!r}: that is no HTTP/1 status line")
+    head = [b"HTTP/1.%b %b %b" % (start[1], start[2], start[3] or b"")]
     for line in lines:
         if b"\r" in line or b"\0" in line:
             raise ValueError(f"the server's header line {line[:40]!r} holds a bare CR or a NUL")
         if line[:1] in (b" ", b"\t"):
-            if not fields:
+            if len(head) == 1:
                 raise ValueError("the server's first header line begins with a blank")
-            fields[-1] += b" " + line.strip(b" \t")
+            head[-1] += b" " + line.strip(b" \t")
             continue
         name, colon, value = line.partition(b":")
         name = name.rstrip(b" \t")
-        if not colon or _NAME.fullmatch(name) is None:
+        if not colon or _ODD_NAME.fullmatch(name) is None:
             raise ValueError(f"the server's header line {line[:40]!r} has no valid name before a colon")
-        fields.append(name + b":" + value)
-    return b"\r\n".join([start, *fields, b""])
+        if _NO_LETTER.sub(b"", name.lower()) in _FRAMING and name.lower() not in _FRAMING_NAMES:
+            raise ValueError(f"the server's header line {line[:40]!r} may or may not say where the body ends")
+        head.append(name + b":" + value)
+    return b"\r\n".join([*head, b""])

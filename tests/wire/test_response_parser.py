@@ -260,7 +260,8 @@ UNTRUSTWORTHY = {
     "length of 2 to the 64": H + b"Content-Length: 18446744073709551616\r\n\r\n",
     "gzip, chunked": H + b"Transfer-Encoding: gzip, chunked\r\n\r\n",
     "chunked, gzip": H + b"Transfer-Encoding: chunked, gzip\r\n\r\n",
-    "chunked twice": H + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "chunked of chunked": H + b"Transfer-Encoding: chunked, chunked\r\n\r\n",
+    "a name that some take for another": H + b"Content\xc2\xb7Length: 5\r\nContent-Length: 0\r\n\r\n",
     "NUL in value": H + b"X: a\0b\r\nContent-Length: 0\r\n\r\n",
     "bare CR in value": H + b"X: a\rb\r\nContent-Length: 0\r\n\r\n",
     "chunk size not hex": H + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n",
@@ -332,6 +333,24 @@ OLD_FORMS: dict[str, tuple[bytes, bytes]] = {
     # RFC 9110 §5.6.1: empty elements of a list are nothing
     "chunked, and a comma": (H + b"Transfer-Encoding: chunked,\r\n\r\n2\r\nok\r\n0\r\n\r\n", b""),
     "a comma, and chunked": (H + b"Transfer-Encoding: , chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", b""),
+    # public reports of Spring behind nginx: the framework and the server both name the coding
+    "chunked on two lines": (
+        H + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        b"",
+    ),
+    "no coding, and a length": (
+        H + b"Transfer-Encoding:\r\nContent-Length: 2\r\n\r\nok",
+        b"Content-Length: 2\r\n",
+    ),
+    # RFC 9112 §4: parsed on blanks, as every client does
+    "blanks in the status line": (
+        b"HTTP/1.1 \t 200  OK\r\nContent-Length: 2\r\n\r\nok",
+        b"Content-Length: 2\r\n",
+    ),
+    "names that are no token": (
+        H + b"X(a): b\r\nX-\xc3\xa9: c\r\nContent-Length: 2\r\n\r\nok",
+        b"X(a): b\r\nX-\xc3\xa9: c\r\nContent-Length: 2\r\n",
+    ),
     # RFC 2616 §3.6: identity is no coding
     "identity": (H + b"Transfer-Encoding: identity\r\nContent-Length: 2\r\n\r\nok", b"Content-Length: 2\r\n"),
     "identity, then chunked": (H + b"Transfer-Encoding: identity, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", b""),
