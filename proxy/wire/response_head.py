@@ -176,10 +176,10 @@ class ResponseHead:
         if status == 204 or status < 200:
             self.lines = _without(self.lines, {b"content-length"})  # RFC 9110 §8.6
         if answers_head or status in (204, 304) or status < 200:
-            if codings is not None and self.content_length is not None:
-                self.lines = _without(self.lines, {b"content-length"})  # RFC 9112 §6.3
-            if answers_head or status == 304:
-                self.error = ""  # RFC 9112 §6.3, rule 1: whatever the length says
+            is_doubtful = codings is not None and self.content_length is not None  # RFC 9112 §6.3
+            if is_doubtful or self.error:
+                self.lines = _without(self.lines, {b"content-length"})  # RFC 9110 §8.6
+            self.error = ""  # RFC 9112 §6.3, rule 1: whatever the length says
             return
         if codings == [] and self.content_length is not None:
             codings = None  # a line that names none

@@ -420,6 +420,24 @@ def test_where_there_is_no_body_two_framings_do_no_harm(status: int) -> None:
     assert reader.head.lines == b"\r\n"
 
 
+@pytest.mark.parametrize("status", [103, 200, 204, 304])
+@pytest.mark.parametrize(
+    "length", [b"-3", b"3, 4", b"3,", b"", b"9" * 100], ids=["negative", "two", "comma", "empty", "endless"]
+)
+def test_where_there_is_no_body_a_length_that_is_none_is_cut(status: int, length: bytes) -> None:
+    """It used to go on, to apps that refuse the whole answer for it; of a 204 it made an error."""
+    reader = parser()
+    reader.expect(status == 200)
+    head = b"HTTP/1.1 %d X\r\nContent-Length: %b\r\nX: a\r\n\r\n" % (status, length)
+    reader.feed(head if status >= 200 else head + H + b"X: a\r\nContent-Length: 0\r\n\r\n")
+    assert (reader.error, reader.is_whole, reader.has_excess) == ("", True, False)
+    if status < 200:
+        assert reader.interim == [b"HTTP/1.1 103 X\r\nX: a\r\n\r\n"]
+    else:
+        assert reader.head is not None
+        assert reader.head.lines == b"\r\nX: a\r\n"
+
+
 @pytest.mark.parametrize(
     ("line", "streams"),
     [
