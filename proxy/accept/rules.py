@@ -114,6 +114,8 @@ class Rules:
             request.path = path if path == b"*" else self._prefix + path
         else:
             return self._read_elsewhere(request, scheme, authority, path)
+        if authority != request.facts.host.lower():
+            request.named_host = authority
         return None
 
     def _read_elsewhere(

@@ -49,18 +49,24 @@ class Outgoing:
     def encode_head(self, upstream: Upstream) -> bytes:
         """Return the head for ``upstream``, its empty line included.
 
-        What is behind the target is the same for every request with the same headers; it is kept with them.
+        What is behind the target is the same for every request with the same headers; it is kept with them. Where the target
+        names another host than they do, they are no longer all that it depends on.
         """
         request = self.request
         facts = request.facts
-        encoded = facts.encoded
+        named = request.named_host
+        encoded = None if named else facts.encoded
         if encoded is None or encoded[0] is not upstream:
-            host = facts.host if upstream.preserves_host and facts.host else upstream.authority
+            # RFC 9112 §3.2.2: the Host header is ignored where the target names a host.
+            said = named or facts.host
+            host = said if upstream.preserves_host and said else upstream.authority
             told = b""
-            if upstream.is_told_of_host and facts.host:
-                told = b"X-Forwarded-Host: %b\r\nX-Forwarded-Proto: http\r\n" % facts.host
+            if upstream.is_told_of_host and said:
+                told = b"X-Forwarded-Host: %b\r\nX-Forwarded-Proto: http\r\n" % said
             tail = b" HTTP/1.1\r\nHost: %b\r\n%b%b%b" % (host, facts.lines, told, upstream.via)
-            encoded = facts.encoded = (upstream, tail)
+            encoded = (upstream, tail)
+            if not named:
+                facts.encoded = encoded
         framing = b""
         if facts.chunked:
             if self.source is not None:

@@ -39,8 +39,8 @@ class Request:
     """One request as it arrives: the head at once, the body as it comes.
 
     ``chunks`` holds body bytes nobody took yet, ``waiting_bytes`` their sum; ``is_whole`` says that the last one is in.
-    ``path`` is the target for the upstream, ``wishes`` what the app wished and ``elsewhere`` another host that the call is for,
-    once the rules of accept have read them.
+    ``path`` is the target for the upstream, ``wishes`` what the app wished, ``elsewhere`` another host that the call is for, and
+    ``named_host`` the host of an absolute target where the Host header says another one, once the rules of accept have read them.
     """
 
     __slots__ = (
@@ -49,6 +49,7 @@ class Request:
         "facts",
         "is_whole",
         "method",
+        "named_host",
         "path",
         "target",
         "waiting_bytes",
@@ -61,6 +62,7 @@ class Request:
         self.path = target
         self.wishes: Wishes | None = None
         self.elsewhere: Destination | None = None
+        self.named_host = b""
         self.facts = facts
         self.chunks: list[bytes] = []
         self.waiting_bytes = 0

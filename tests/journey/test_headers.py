@@ -339,6 +339,26 @@ def test_host_is_the_upstreams_or_the_apps(policy: str, host: str | None) -> Non
     run(trace())
 
 
+def test_an_absolute_target_names_the_host() -> None:
+    """RFC 9112 §3.2.2: not the Host header, which used to go on to a virtual host that nobody had judged."""
+
+    async def trace() -> None:
+        origin = Origin()
+        await origin.open()
+        upstream = {"url": origin.url, "host_header": "preserve", "forwarded": True}
+        async with House(origin, upstream=upstream) as house:
+            app = await house.app()
+            other, own = f"127.0.0.1:{origin.port}", f"127.0.0.1:{house.port}"
+            for target, host in (
+                ("/", "app.test"), (f"http://{other}/", other), (f"http://{own}/", own), ("/", "app.test")
+            ):  # fmt: skip
+                assert (await app.get(target)).status == 200
+                told = house.origin.asked[-1].header
+                assert (told("host"), told("x-forwarded-host")) == (host, host)
+
+    run(trace())
+
+
 def test_max_forwards_counts_down_and_ends_here() -> None:
     """RFC 9110 §7.6.2."""
 
