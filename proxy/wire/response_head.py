@@ -1,7 +1,7 @@
 """What a response head says to a proxy: how its body ends, whether the connection lives on, and the bytes to forward.
 
-The head is forwarded as it came, byte for byte, with the lines cut out that end here: reading it line by line would cost more
-than all the rest of a small answer's parsing. Only a head in an old form is written anew, where that form can mean one thing:
+The head is forwarded as it came, byte for byte, with the lines cut out that end here. A server says most of its lines over and
+over, so what a line says is remembered. Only a head in an old form is written anew, where that form can mean one thing:
 RFC 9112 §2.2 (bare LF), §4 (more than a blank in the status line), §5.1 (blanks before a colon, names that are no token),
 §5.2 (folded lines). What could mean two things is an error.
 """
@@ -24,9 +24,8 @@ class BodyEnd(Enum):
     CLOSE = "connection close"
 
 
-_HEAD: Final = re.compile(
-    rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: [^\x00\r\n]*)?(?:\r\n%b:[^\x00\r\n]*)*\r\n" % TOKEN
-)
+_TODAYS_START: Final = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9][0-9])(?: [^\x00\r\n]*)?")
+_TODAYS_LINE: Final = re.compile(rb"(%b):[^\x00\r\n]*" % TOKEN)
 """RFC 9112 §4, §5. Control characters but NUL are let through, as every client does (RFC 9110 §5.5)."""
 _START: Final = re.compile(rb"HTTP/1\.([0-9])[ \t]+([1-9][0-9][0-9])(?:[ \t]+([^\x00\r\n]*))?")
 _ODD_NAME: Final = re.compile(rb"[^\x00-\x20\x7f]+")
@@ -35,31 +34,62 @@ _FRAMING_NAMES: Final = frozenset({b"content-length", b"transfer-encoding"})
 _FRAMING: Final = frozenset({b"contentlength", b"transferencoding"})
 """A name that has these letters and is not the name itself: some readers take it for that."""
 _NO_LETTER: Final = re.compile(rb"[^a-z]+")
-_FIELD: Final = re.compile(rb"\r\n(((?:[CcKkPpTtUuHhRr][OoEeRrPpTt]|[LlSs][OoIi])[^:\r]*):[ \t]*([^\r]*))")
-"""Every line whose name begins like one that matters, and a few more; which of them it is, is looked up."""
 _KEPT_FOR: Final = re.compile(rb"(?:^|[,; \t])timeout=\"?([0-9]{1,6})", re.IGNORECASE)
 _STREAMS: Final = frozenset(
     {b"text/event-stream", b"application/x-ndjson", b"application/ndjson", b"application/jsonl",
      b"application/stream+json", b"application/json-seq", b"multipart/x-mixed-replace"}
 )  # fmt: skip
 """Media types whose parts mean something before the end has come; gRPC is told by its beginning."""
-_DATED: Final = re.compile(rb"\r\ndate:", re.IGNORECASE)
-_UNBUFFERED: Final = re.compile(rb"\r\nx-accel-buffering:[ \t]*no[ \t]*\r\n", re.IGNORECASE)
+_OURS: Final = b"sidegate-"
+_UNBUFFERED: Final = re.compile(rb"[ \t]*no[ \t]*", re.IGNORECASE)
+
+_TELLING: Final = HOP_BY_HOP | {
+    b"content-length",
+    b"content-type",
+    b"date",
+    b"link",
+    b"location",
+    b"retry-after",
+    b"x-accel-buffering",
+}
+"""Names that say something to a proxy."""
+
+_known_lines: Final[dict[bytes, bytes]] = {}
+"""Lines that were judged: the telling name of each, in lower case, or empty."""
+_known_starts: Final[dict[bytes, int]] = {}
+"""Status lines, and the status of each."""
+_MOST_KNOWN: Final = 512
+_LONGEST_KNOWN: Final = 256
 
 
-_known_types: Final[dict[bytes, bool]] = {}
-"""Whether a Content-Type streams, by its value: a server says few of them, over and over."""
-_MOST_KNOWN_TYPES: Final = 256
+def _judged(line: bytes) -> bytes | None:
+    """Return the telling name of a line of today's form, empty for others; None where it is no such line."""
+    match = _TODAYS_LINE.fullmatch(line)
+    if match is None:
+        return None
+    name = match[1].lower()
+    told = name if name in _TELLING else _OURS if name.startswith(_OURS) else b""
+    if len(_known_lines) >= _MOST_KNOWN:
+        _known_lines.clear()
+    if len(line) <= _LONGEST_KNOWN:
+        _known_lines[line] = told
+    return told
+
+
+def _status_of(start: bytes) -> int:
+    """Return the status that a status line of today's form names; 0 for any other."""
+    match = _TODAYS_START.fullmatch(start)
+    if match is None:
+        return 0
+    status = int(match[1])
+    if len(_known_starts) < _MOST_KNOWN and len(start) <= _LONGEST_KNOWN:
+        _known_starts[start] = status
+    return status
 
 
 def _is_streaming(content_type: bytes) -> bool:
-    known = _known_types.get(content_type)
-    if known is None:
-        kind = content_type.partition(b";")[0].rstrip(b" \t").lower()
-        known = kind in _STREAMS or kind.startswith(b"application/grpc")
-        if len(_known_types) < _MOST_KNOWN_TYPES:
-            _known_types[content_type] = known
-    return known
+    kind = content_type.partition(b";")[0].rstrip(b" \t").lower()
+    return kind in _STREAMS or kind.startswith(b"application/grpc")
 
 
 class ResponseHead:
@@ -102,63 +132,76 @@ class ResponseHead:
         self.is_dated = False
         self.upgrade = b""
         self.body_end = BodyEnd.NONE
-        match = _HEAD.fullmatch(raw)
-        if match is None:
+        if not self._read(raw, answers_head, False):
             try:
-                raw = _in_todays_form(raw)
+                self._read(_in_todays_form(raw), answers_head, True)
             except ValueError as error:
                 self.error = str(error)
-                return
-            match = _START.match(raw)
-            assert match is not None, raw
-        self.status = int(match[2])
-        self._read(raw, match[1] != b"0", answers_head)
 
-    def _read(self, raw: bytes, is_1_1: bool, answers_head: bool) -> None:
-        line_end = raw.find(b"\r\n")
-        self.start = raw[:line_end]
-        lines = raw[line_end:]
+    def _read(self, raw: bytes, answers_head: bool, is_rewritten: bool) -> bool:
+        """Read a head in today's form; False where it is not in it. What was rewritten may have names that are no tokens."""
+        parts = raw.split(b"\r\n")
+        start = parts[0]
+        status = _known_starts.get(start, 0) or _status_of(start)
+        if not status or parts.pop():
+            return False
+        lines = raw[len(start) :]
         connection: list[bytes] = []
         lengths: list[bytes] = []
         codings: list[bytes] | None = None
-        for line, name, value in _FIELD.findall(lines):
-            low = name.lower()
-            if low == b"content-length":
+        for line in parts[1:]:
+            name = _known_lines.get(line)
+            if name is None:
+                name = _judged(line)
+                if name is None and not is_rewritten:
+                    return False
+            if not name:
+                continue
+            value = line[len(name) + 1 :].lstrip(b" \t")
+            if name == b"date":
+                self.is_dated = True
+            elif name == b"content-length":
                 lengths.append(value)
-            elif low == b"content-type":
-                self.streams = _is_streaming(value)
-            elif low in HOP_BY_HOP or low.startswith(b"sidegate-"):
+            elif name == b"content-type":
+                self.streams = self.streams or _is_streaming(value)
+            elif name == b"retry-after":
+                self.retry_after = value
+            elif name == b"x-accel-buffering":
+                self.streams = self.streams or _UNBUFFERED.fullmatch(value) is not None
+            elif name in (b"location", b"link"):
+                self.names_places = True
+            else:
                 # A whole line, its ends included, can only be found where it stands or where its equal does.
                 lines = lines.replace(b"\r\n" + line + b"\r\n", b"\r\n", 1)
-                if low == b"connection":
+                if name == b"connection":
                     connection += tokens(value)
-                elif low == b"transfer-encoding":
+                elif name == b"transfer-encoding":
                     said = tokens(value)
                     if said != codings:  # some frameworks write the line twice and the chunks once
                         codings = (codings or []) + said
-                elif low == b"upgrade":
+                elif name == b"upgrade":
                     self.upgrade = value
-                elif low == b"keep-alive":
+                elif name == b"keep-alive":
                     self.kept_for_s = _kept_for_s(value)
-            elif low == b"retry-after":
-                self.retry_after = value
-            elif low in (b"location", b"link"):
-                self.names_places = True
         if connection and connection != [b"keep-alive"]:
             lines = _without(lines, named_away(connection))
-        if b"uffering:" in lines and _UNBUFFERED.search(lines) is not None:
-            self.streams = True
-        self.is_dated = b"\r\nDate:" in lines or _DATED.search(lines) is not None
+        self.status = status
+        is_1_1 = start[7:8] != b"0"
+        self.start = (
+            start if start[5:8] == b"1.1" else b"HTTP/1.1" + start[8:]
+        )  # RFC 9110 §2.5: our own version
         self.lines = lines
-        if raw[5:8] != b"1.1":
-            self.start = b"HTTP/1.1" + self.start[8:]  # RFC 9110 §2.5: an intermediary sends its own version
         self.keep_alive = b"close" not in connection and (is_1_1 or b"keep-alive" in connection)
         if lengths:
             self._read_lengths(lengths)
         self._find_body_end(is_1_1, codings, answers_head)
+        return True
 
     def _read_lengths(self, lengths: list[bytes]) -> None:
         """RFC 9110 §8.6: equal lengths are one; others are unrecoverable."""
+        if len(lengths) == 1 and lengths[0].isdigit() and len(lengths[0]) <= MAX_DIGITS:
+            self.content_length = int(lengths[0])
+            return
         values = {value.strip(b" \t") for line in lengths for value in line.split(b",")}
         value = values.pop()
         if values or not value.isdigit() or len(value) > MAX_DIGITS:

@@ -6,14 +6,11 @@ it has ended: they tell a server that does not speak HTTP.
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from proxy.wire.chunks import ChunkReader, State, keep
 from proxy.wire.response_head import BodyEnd, ResponseHead
 
-_HEAD_END: Final = re.compile(rb"\n\r?\n")
-"""RFC 9112 §2.2: a line may end in a bare LF."""
 _BEGINNING: Final = b"HTTP/"
 _MOST_INTERIM: Final = 64
 """Interim answers before one final answer; more are an endless stream of them."""
@@ -83,16 +80,22 @@ class ResponseParser:
             if data[at : at + 5] != _BEGINNING[: len(data) - at]:
                 self.error = f"not HTTP/1: the server's answer begins with {data[at : at + 40]!r}"
                 return
-            match = _HEAD_END.search(data, at)
-            size = (match.end() if match is not None else len(data)) - at
+            ends = data.find(b"\n\r\n", at)
+            raw = data[at : ends + 1] if ends >= 0 else data[at:]
+            behind = ends + 3
+            if b"\n\n" in raw:  # RFC 9112 §2.2: bare LF ends a line too
+                raw = raw[: raw.find(b"\n\n") + 1]
+                ends = at + len(raw)
+                behind = ends + 1
+            size = (behind if ends >= 0 else len(data)) - at
             if size > self._max_head_bytes:
                 self.error = f"a response head of more than {self._max_head_bytes} bytes"
                 return
-            if match is None:
-                self._unread = data[at:]
+            if ends < 0:
+                self._unread = raw
                 return
-            head = ResponseHead(data[at : match.start() + 1], self._answers_head)
-            at = match.end()
+            head = ResponseHead(raw, self._answers_head)
+            at = behind
             if not 100 <= head.status < 200 or head.error or (head.status == 101 and self._may_switch):
                 break
             self._note_interim(head)
