@@ -29,9 +29,9 @@ LOCK   ?=
 # Tests whose types are checked as well: those that are programs in their own right.
 TYPED_TESTS := -m tests.parts -m tests.locks -p tests.bench -p tests.cluster -p tests.conformance -p tests.e2e -p tests.faults -p tests.soak
 
-# Tests of what is not compiled, or of many processes at once: the other pass has them.
+# Tests of what is not compiled, of many processes at once, or that wait for real seconds: the other pass has them.
 NOT_COMPILED := tests/bench tests/chart tests/faults tests/inject tests/sim tests/e2e/test_other_hosts.py $(addprefix tests/unit/,config fleet lab learn) \
-  $(wildcard tests/socket/test_fleet_*.py tests/socket/test_lab_*.py)
+  $(wildcard tests/socket/test_fleet_*.py tests/socket/test_lab_*.py) tests/socket/test_rate.py tests/socket/test_dead_upstream.py
 
 # There is no .gitignore at the top: every cache lives inside .venv.
 CACHE := $(CURDIR)/$(VENV)/cache
