@@ -187,10 +187,10 @@ class Sidecar:
         host = url.hostname or ""
         tls = settings.upstream.tls
         is_tls = url.scheme == "https"
-        via = parse_proxy_url(settings.upstream.proxy) if settings.upstream.proxy else None
+        between = parse_proxy_url(settings.upstream.proxy) if settings.upstream.proxy else None
         resolver = Resolver(
-            via.host if via else host,
-            via.port if via else settings.upstream.port,
+            between.host if between else host,
+            between.port if between else settings.upstream.port,
             min_ttl_s=settings.upstream.dns.min_ttl,
             max_ttl_s=settings.upstream.dns.max_ttl,
             monotonic=self._clock.monotonic,
@@ -209,7 +209,7 @@ class Sidecar:
             tls=files if is_tls else None,
             server_name=tls.server_name or host,
             monotonic=self._clock.monotonic,
-            tunnel=ProxyTunnel(host_and_port_of(settings), via.authorization) if via else None,
+            tunnel=ProxyTunnel(host_and_port_of(settings), between.authorization) if between else None,
         )
         pool = settings.pool
         return Pool(

@@ -66,14 +66,18 @@ class Connector:
                 sock = await aiohappyeyeballs.start_connection(
                     addresses, happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY_S, interleave=1
                 )
-                if sock.getpeername()[:2] != addresses[0][4][:2]:
-                    self.resolver.distrust(addresses[0])
-                if self._tunnel is not None:
-                    await _tunneled(sock, self._tunnel)
-                connected = self._monotonic()
-                timings.connect_s = connected - resolved
-                phase = Reason.TLS_FAILED if self._tls is not None else phase
-                await self._hand_over(sock, protocol, timeout_s)
+                try:
+                    if sock.getpeername()[:2] != addresses[0][4][:2]:
+                        self.resolver.distrust(addresses[0])
+                    if self._tunnel is not None:
+                        await self._tunnel.open(sock)
+                    connected = self._monotonic()
+                    timings.connect_s = connected - resolved
+                    phase = Reason.TLS_FAILED if self._tls is not None else phase
+                    await self._hand_over(sock, protocol, timeout_s)
+                except BaseException:
+                    sock.close()
+                    raise
                 if self._tls is not None:
                     timings.tls_s = self._monotonic() - connected
         except TimeoutError as error:
@@ -90,26 +94,14 @@ class Connector:
         return timings
 
     async def _hand_over(self, sock: socket.socket, protocol: asyncio.Protocol, timeout_s: float) -> None:
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_IDLE_S)
-            context = self._tls.context() if self._tls is not None else None
-            await asyncio.get_running_loop().create_connection(
-                lambda: protocol,
-                sock=sock,
-                ssl=context,
-                server_hostname=self._server_name if context is not None else None,
-                ssl_handshake_timeout=timeout_s if context is not None else None,
-            )
-        except BaseException:
-            sock.close()
-            raise
-
-
-async def _tunneled(sock: socket.socket, tunnel: ProxyTunnel) -> None:
-    try:
-        await tunnel.open(sock)
-    except BaseException:
-        sock.close()
-        raise
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_IDLE_S)
+        context = self._tls.context() if self._tls is not None else None
+        await asyncio.get_running_loop().create_connection(
+            lambda: protocol,
+            sock=sock,
+            ssl=context,
+            server_hostname=self._server_name if context is not None else None,
+            ssl_handshake_timeout=timeout_s if context is not None else None,
+        )
