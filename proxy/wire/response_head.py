@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum
-from typing import Final
+from typing import Final, TypeVar
 
 from proxy.wire.headers import HOP_BY_HOP, MAX_DIGITS, TOKEN, name_of, named_away, tokens
 
@@ -54,6 +54,7 @@ _TELLING: Final = HOP_BY_HOP | {
 }
 """Names that say something to a proxy."""
 
+_What = TypeVar("_What", bytes, int)
 _known_lines: Final[dict[bytes, bytes]] = {}
 """Lines that were judged: the telling name of each, in lower case, or empty."""
 _known_starts: Final[dict[bytes, int]] = {}
@@ -69,10 +70,7 @@ def _judged(line: bytes) -> bytes | None:
         return None
     name = match[1].lower()
     told = name if name in _TELLING else _OURS if name.startswith(_OURS) else b""
-    if len(_known_lines) >= _MOST_KNOWN:
-        _known_lines.clear()
-    if len(line) <= _LONGEST_KNOWN:
-        _known_lines[line] = told
+    _remember(_known_lines, line, told)
     return told
 
 
@@ -82,9 +80,15 @@ def _status_of(start: bytes) -> int:
     if match is None:
         return 0
     status = int(match[1])
-    if len(_known_starts) < _MOST_KNOWN and len(start) <= _LONGEST_KNOWN:
-        _known_starts[start] = status
+    _remember(_known_starts, start, status)
     return status
+
+
+def _remember(known: dict[bytes, _What], line: bytes, what: _What) -> None:
+    if len(known) >= _MOST_KNOWN:
+        known.clear()
+    if len(line) <= _LONGEST_KNOWN:
+        known[line] = what
 
 
 def _is_streaming(content_type: bytes) -> bool:
@@ -187,9 +191,8 @@ class ResponseHead:
             lines = _without(lines, named_away(connection))
         self.status = status
         is_1_1 = start[7:8] != b"0"
-        self.start = (
-            start if start[5:8] == b"1.1" else b"HTTP/1.1" + start[8:]
-        )  # RFC 9110 §2.5: our own version
+        # RFC 9110 §2.5: an intermediary sends its own version
+        self.start = start if start[5:8] == b"1.1" else b"HTTP/1.1" + start[8:]
         self.lines = lines
         self.keep_alive = b"close" not in connection and (is_1_1 or b"keep-alive" in connection)
         if lengths:
