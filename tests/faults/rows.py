@@ -234,7 +234,7 @@ def later(seconds: float, step: bytes) -> Step:
     return play
 
 
-def without_reading(data: bytes, *, closes: bool = True) -> Callable[[], Origin]:
+def without_reading(data: bytes) -> Callable[[], Origin]:
     """An origin that answers before it has read the request's body, or resets where ``data`` is empty."""
 
     async def plays(line: Line) -> None:
@@ -243,9 +243,8 @@ def without_reading(data: bytes, *, closes: bool = True) -> Callable[[], Origin]
             line.reset()
             return
         await line.send(data)
-        if closes:
-            await asyncio.sleep(0.1)
-            line.close()
+        await asyncio.sleep(0.1)
+        line.close()
 
     return lambda: Origin(plays=plays)
 

@@ -172,7 +172,8 @@ class AppSide(asyncio.Protocol):
         self._ended = ended
         self._received = bytearray()
         self._number: int | None = None
-        self._again: int | None = None
+        self.again: int | None = None
+        """The call that ended with the connection and is to be asked again."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -182,17 +183,12 @@ class AppSide(asyncio.Protocol):
         if self._number is not None:
             if self._received.startswith(b"HTTP/1.1 200"):
                 self._ledger.cuts[self._number] += 1
-                self._again = self._number if self._may_ask_again(self._number) else None
+                self.again = self._number if self._may_ask_again(self._number) else None
             else:
                 self._ledger.wrong.append(
                     f"{self._number}: lost after {bytes(self._received[:60])!r}, {error!r}"
                 )
         self._ended(self)
-
-    @property
-    def again(self) -> int | None:
-        """The call that ended with the connection and is to be asked again."""
-        return self._again
 
     def _next(self, again: int | None = None) -> None:
         number = self._number = self._take() if again is None else again
